@@ -1,0 +1,23 @@
+// Table of contents of the extension module: one bind_ function per subject, each in its own file.
+#include "arrays.hpp"
+
+namespace unstuck::bindings {
+void bind_parallel(py::module_ &m);
+} // namespace unstuck::bindings
+
+PYBIND11_MODULE(UNSTUCK_MODULE, m) {
+  using namespace unstuck::bindings;
+  m.attr("__name__") = "unstuck._core"; // the name that types carry, whichever CPU level is loaded
+  m.attr("__doc__") = "The C++ core of unstuck.";
+  m.attr("level") = UNSTUCK_LEVEL;
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      std::rethrow_exception(pointer);
+    } catch (const unstuck::ArgumentTypeError &error) {
+      py::set_error(py::module_::import("unstuck.errors").attr("ArgumentTypeError"), error.what());
+    } catch (const unstuck::ArgumentError &error) {
+      py::set_error(py::module_::import("unstuck.errors").attr("ArgumentError"), error.what());
+    }
+  });
+  bind_parallel(m);
+}

@@ -1,0 +1,99 @@
+"""The Hessian as an operator: a SciPy LinearOperator that counts its products and states how exact they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator
+
+from .errors import ArgumentError
+
+Array = NDArray[Any]
+
+
+class HessianOperator(LinearOperator):  # type: ignore[misc]  # scipy ships no types
+    """Symmetric operator v ↦ H·v at one fixed point and batch.
+
+    Args:
+        n: number of parameters; the operator has shape (n, n).
+        dtype: float32 or float64, the type of the products.
+        product: maps a contiguous vector (n,) of `dtype` to H·v, a new array (n,).
+        block: maps a contiguous block (k, n), one vector per row, to (k, n); None repeats `product`.
+        exact: True when products are exact up to rounding, False for difference quotients.
+        noise: absolute error of vᵀHv for a unit vector v that is known beforehand, in units of H; 0 if only rounding.
+        plan: how the memory budget is spent, for reports.
+
+    Attributes:
+        products: how many matrix-vector products have been asked for so far.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        dtype: Any,
+        product: Callable[[Array], Array],
+        block: Callable[[Array], Array] | None = None,
+        *,
+        exact: bool = True,
+        noise: float = 0.0,
+        plan: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(np.dtype(dtype), (n, n))
+        self._product = product
+        self._block = block
+        self.exact = exact
+        self.noise = noise
+        self.plan = plan or {}
+        self.products = 0
+
+    def _matvec(self, v: Array) -> Array:
+        vector = np.ascontiguousarray(np.asarray(v).reshape(-1), dtype=self.dtype)
+        self.products += 1
+        return self._product(vector)
+
+    def _matmat(self, block: Array) -> Array:
+        rows = np.ascontiguousarray(np.asarray(block).T, dtype=self.dtype)
+        if self._block is None:
+            return np.stack([self._matvec(row) for row in rows], axis=1)
+        self.products += rows.shape[0]
+        return self._block(rows).T
+
+    def _rmatvec(self, v: Array) -> Array:
+        return self._matvec(v)
+
+    def _rmatmat(self, block: Array) -> Array:
+        return self._matmat(block)
+
+    def _adjoint(self) -> HessianOperator:
+        return self
+
+    def _transpose(self) -> HessianOperator:
+        return self
+
+
+def as_operator(op: Any) -> HessianOperator:
+    """Any symmetric operator as a HessianOperator: one of ours, a SciPy LinearOperator, or a NumPy matrix (n, n).
+
+    Raises:
+        ArgumentError: `op` is not square or has no real float type.
+    """
+    if isinstance(op, HessianOperator):
+        return op
+    if not hasattr(op, "shape") or len(op.shape) != 2 or op.shape[0] != op.shape[1]:
+        raise ArgumentError(
+            f"`op` must be a square operator (n, n): a LinearOperator or a matrix, got {getattr(op, 'shape', type(op).__name__)}"
+        )
+    dtype = np.dtype(np.float32) if getattr(op, "dtype", None) == np.float32 else np.dtype(np.float64)
+    if getattr(op, "dtype", None) is not None and np.dtype(op.dtype).kind == "c":
+        raise ArgumentError("`op` must be real symmetric, got a complex operator; complex Hermitian ones are not supported")
+
+    def product(v: Array) -> Array:
+        return np.asarray(op @ v, dtype=dtype).reshape(-1)
+
+    def block(rows: Array) -> Array:
+        return np.ascontiguousarray(np.asarray(op @ rows.T, dtype=dtype).T)
+
+    return HessianOperator(op.shape[0], dtype, product, block)
