@@ -1,0 +1,93 @@
+"""Fact: one measured statement, the unit from which text, JSON and HTML reports are all made."""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from ..errors import ArgumentError, ArgumentTypeError
+
+Status = Literal["good", "warn", "bad", "info"]
+STATUSES: tuple[str, ...] = get_args(Status)
+
+_NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+# C0, C1, line and paragraph separators, bidirectional overrides: they move cursors and reorder text
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]+")
+
+
+def plain(text: Any, limit: int = 2000) -> str:
+    """`text` as one line without control characters, at most `limit` long; safe in a terminal and a log."""
+    line = _CONTROL.sub(" ", str(text)).encode("utf-8", "replace").decode("utf-8").strip()
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def jsonable(value: Any) -> Any:
+    """`value` as dicts, lists, strings, finite numbers, booleans and None only.
+
+    NumPy scalars and arrays become numbers and lists, enum members their names, and NaN, infinity and
+    -infinity the strings "NaN", "Infinity" and "-Infinity": strict JSON has no such numbers.
+
+    Raises:
+        ArgumentTypeError: a part of `value` has no JSON form.
+    """
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _NON_FINITE[str(value)]
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (bytes, bytearray)):
+        return [jsonable(item) for item in value]
+    raise ArgumentTypeError(f"`data` must be made of JSON-able values, got {type(value).__name__}")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One measured statement about a run, a point or an operator.
+
+    Args:
+        label: what was measured, a few words ("lowest eigenvalue").
+        value: the result as a reader wants it, with its unit ("−0.0312 ± 1e-5").
+        status: "good", "warn" (worth a look), "bad" (the reason of a verdict) or "info".
+        sentence: one full sentence that a reader can understand without the rest; may be empty.
+        data: the numbers behind it, JSON-able (NumPy values are converted).
+
+    Raises:
+        ArgumentError: `status` is none of the four.
+        ArgumentTypeError: `label`, `value` or `sentence` is not a string, or `data` has no JSON form.
+    """
+
+    label: str
+    value: str
+    status: Status = "info"
+    sentence: str = ""
+    data: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ("label", "value", "sentence"):
+            text = getattr(self, name)
+            if not isinstance(text, str):
+                raise ArgumentTypeError(f"`{name}` must be a string, got {type(text).__name__}")
+        if self.status not in STATUSES:
+            raise ArgumentError(f"`status` must be one of {', '.join(STATUSES)}, got {self.status!r}")
+        object.__setattr__(self, "data", jsonable(self.data))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fact as a JSON-able dict with the keys label, value, status, sentence, data."""
+        return {
+            "label": self.label,
+            "value": self.value,
+            "status": self.status,
+            "sentence": self.sentence,
+            "data": self.data,
+        }
