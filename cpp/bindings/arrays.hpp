@@ -38,7 +38,8 @@ inline void require_shape(const py::array &a, const char *name, const std::vecto
   bool good = a.ndim() == static_cast<py::ssize_t>(shape.size());
   for (std::size_t i = 0; good && i < shape.size(); ++i)
     good = shape[i] < 0 || a.shape(static_cast<py::ssize_t>(i)) == shape[i];
-  require(good, "`", name, "` must have shape ", shape_text(shape), ", got ", describe(a));
+  if (!good) // the description costs more than the check
+    require(false, "`", name, "` must have shape ", shape_text(shape), ", got ", describe(a));
 }
 
 // A read-only argument: converted to a contiguous T array when needed; -1 in `shape` stands for any size.
@@ -56,19 +57,40 @@ CArray<T> input(const py::object &object, const char *name, const std::vector<st
   return CArray<T>::ensure(raw);
 }
 
+// Whether the memory can be used where it lies: the right type, contiguous and aligned.
+template <class T> bool is_usable(const py::array &a) {
+  return py::isinstance<py::array_t<T>>(a) && (a.flags() & py::array::c_style) != 0 &&
+         reinterpret_cast<std::uintptr_t>(a.data()) % alignof(T) == 0;
+}
+
+// Says what is wrong with an array that is not usable; `why` is the reason for not copying it.
+template <class T> void require_usable(const py::array &a, const char *name, const char *why) {
+  require<ArgumentTypeError>(py::isinstance<py::array_t<T>>(a), "`", name, "` must be ",
+                             py::str(py::dtype::of<T>()).cast<std::string>(), " because it is ", why, ", got ",
+                             describe(a), "; convert it with astype first");
+  require<ArgumentTypeError>((a.flags() & py::array::c_style) != 0, "`", name,
+                             "` must be C-contiguous because it is ", why,
+                             "; pass np.ascontiguousarray(...) and keep that array");
+  require<ArgumentTypeError>(is_usable<T>(a), "`", name, "` is not aligned to its element size; pass a copy");
+}
+
 // An argument that is changed in place: must already be a writable, aligned, C-contiguous T array.
 template <class T>
 std::span<T> inout(py::array &a, const char *name, const std::vector<std::int64_t> &shape) {
-  require<ArgumentTypeError>(py::isinstance<py::array_t<T>>(a), "`", name, "` must be ",
-                             py::str(py::dtype::of<T>()).cast<std::string>(),
-                             " because it is changed in place, got ", describe(a), "; convert it with astype first");
-  require<ArgumentTypeError>((a.flags() & py::array::c_style) != 0, "`", name,
-                             "` must be C-contiguous because it is changed in place; pass np.ascontiguousarray(...) and keep that array");
+  if (!is_usable<T>(a))
+    require_usable<T>(a, name, "changed in place");
   require<ArgumentTypeError>(a.writeable(), "`", name, "` is read-only but is changed in place; pass a writable array");
-  require<ArgumentTypeError>(reinterpret_cast<std::uintptr_t>(a.data()) % alignof(T) == 0, "`", name,
-                             "` is not aligned to its element size; pass a copy");
   require_shape(a, name, shape);
   return {static_cast<T *>(a.mutable_data()), static_cast<std::size_t>(a.size())};
+}
+
+// A read-only argument on a hot path: never converted, so its type and layout must already be right.
+template <class T>
+std::span<const T> readonly(const py::array &a, const char *name, const std::vector<std::int64_t> &shape) {
+  if (!is_usable<T>(a))
+    require_usable<T>(a, name, "read without a copy");
+  require_shape(a, name, shape);
+  return {static_cast<const T *>(a.data()), static_cast<std::size_t>(a.size())};
 }
 
 // Two arguments of which at least one is written must not share memory.

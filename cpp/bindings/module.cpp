@@ -2,6 +2,7 @@
 #include "arrays.hpp"
 
 namespace unstuck::bindings {
+void bind_optim(py::module_ &m);
 void bind_parallel(py::module_ &m);
 } // namespace unstuck::bindings
 
@@ -19,5 +20,6 @@ PYBIND11_MODULE(UNSTUCK_MODULE, m) {
       py::set_error(py::module_::import("unstuck.errors").attr("ArgumentError"), error.what());
     }
   });
+  bind_optim(m);
   bind_parallel(m);
 }
