@@ -6,9 +6,10 @@ from . import _variant
 
 _core = _variant.load()  # first of all: later imports may load another OpenMP runtime
 
-from . import errors
+from . import data, errors, report
 from .landscape import FunctionLandscape, Landscape
 from .operators import HessianOperator
+from .standardise import Standardiser
 from .threads import threads
 
 __version__ = "0.1.0"
@@ -17,6 +18,9 @@ __all__ = [
     "FunctionLandscape",
     "HessianOperator",
     "Landscape",
+    "Standardiser",
+    "data",
     "errors",
+    "report",
     "threads",
 ]
