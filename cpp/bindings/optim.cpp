@@ -1,5 +1,4 @@
-// Binds the update rules: their names, hyper-parameters and slots, and one update of a flat
-// parameter vector.
+// Binds the update rules: names, hyper-parameters, slots, and the update of a flat parameter vector.
 #include "unstuck/optim/step.hpp"
 
 #include "arrays.hpp"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from . import _variant
 
-_core = _variant.load()  # first of all: later imports may load another OpenMP runtime
+_variant.load()  # first of all: later imports may load another OpenMP runtime
 
-from . import data, errors, report
+from . import _core as _core
+from . import data, errors, optim, report, schedules
 from .landscape import FunctionLandscape, Landscape
 from .operators import HessianOperator
 from .standardise import Standardiser
@@ -21,6 +22,8 @@ __all__ = [
     "Standardiser",
     "data",
     "errors",
+    "optim",
     "report",
+    "schedules",
     "threads",
 ]

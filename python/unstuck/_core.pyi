@@ -1,4 +1,4 @@
-"""Types of the compiled core, kept by hand, one section per file of cpp/bindings; a test compares it with the module."""
+"""Types of the compiled core, kept by hand, one section per file of cpp/bindings; checked by a test."""
 
 from typing import Any
 

@@ -1,0 +1,81 @@
+"""Ranges of numeric arguments: what a value must satisfy, and the one message that says so."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from .errors import ArgumentError, ArgumentTypeError
+
+
+class Limit(Protocol):
+    """What a hyper-parameter may be; `str(limit)` completes "must be …"."""
+
+    def check(self, name: str, value: Any) -> float:
+        """`value` as a number; ArgumentError or ArgumentTypeError naming `name` if it does not fit."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The finite real numbers from `low` to `high`; `open_high` leaves `high` out."""
+
+    low: float = 0.0
+    high: float = math.inf
+    open_high: bool = False
+
+    def __str__(self) -> str:
+        if math.isinf(self.high):
+            return f"a finite number ≥ {self.low:g}"
+        return f"in [{self.low:g}, {self.high:g}{')' if self.open_high else ']'}"
+
+    def check(self, name: str, value: Any) -> float:
+        """`value` as a float."""
+        if isinstance(value, bool) or not hasattr(value, "__float__") or np.ndim(value):
+            raise ArgumentTypeError(f"`{name}` must be {self}, got {value!r}")
+        number = float(value)
+        inside = self.low <= number < self.high or (number == self.high and not self.open_high)
+        if not (inside and math.isfinite(number)):
+            raise ArgumentError(f"`{name}` must be {self}, got {number:g}")
+        return number
+
+
+@dataclass(frozen=True)
+class Count:
+    """The integers from `least` on."""
+
+    least: int = 0
+
+    def __str__(self) -> str:
+        return f"an integer ≥ {self.least}"
+
+    def check(self, name: str, value: Any) -> int:
+        """`value` as an int."""
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise ArgumentTypeError(f"`{name}` must be {self}, got {value!r}")
+        if operator.index(value) < self.least:
+            raise ArgumentError(f"`{name}` must be {self}, got {value}")
+        return operator.index(value)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """False or True, or a number that equals one of them."""
+
+    def __str__(self) -> str:
+        return "False or True"
+
+    def check(self, name: str, value: Any) -> float:
+        """`value` as 0.0 or 1.0."""
+        if not isinstance(value, int | float | np.bool_ | np.number) or value not in {0, 1}:
+            raise ArgumentTypeError(f"`{name}` must be {self}, got {value!r}")
+        return float(value)
+
+
+NON_NEGATIVE = Range()
+FRACTION = Range(high=1.0)
+BELOW_ONE = Range(high=1.0, open_high=True)
+FLAG = Flag()
