@@ -12,6 +12,7 @@ from .landscape import FunctionLandscape, Landscape
 from .operators import HessianOperator
 from .standardise import Standardiser
 from .threads import threads
+from .train import Trainer
 
 __version__ = "0.1.0"
 
@@ -20,6 +21,7 @@ __all__ = [
     "HessianOperator",
     "Landscape",
     "Standardiser",
+    "Trainer",
     "data",
     "errors",
     "optim",
