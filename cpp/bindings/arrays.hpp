@@ -1,7 +1,9 @@
-// The only door to pybind11 and NumPy arrays: unpack, check, name the argument; no other file includes pybind11.
+// The only door to pybind11 and NumPy arrays: unpack, check, name the argument; no other file
+// includes pybind11.
 //
-// Arguments that are read may be converted. Arguments that are written are never copied: wrong type or
-// layout is a TypeError, a wrong size or overlap a ValueError, each with what was expected and what came.
+// Arguments that are read may be converted. Arguments that are written are never copied: wrong type
+// or layout is a TypeError, a wrong size or overlap a ValueError, each with what was expected and
+// what came.
 #pragma once
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -34,7 +36,8 @@ inline std::string shape_text(const std::vector<std::int64_t> &shape) {
   return text + (shape.size() == 1 ? ",)" : ")");
 }
 
-inline void require_shape(const py::array &a, const char *name, const std::vector<std::int64_t> &shape) {
+inline void require_shape(const py::array &a, const char *name,
+                          const std::vector<std::int64_t> &shape) {
   bool good = a.ndim() == static_cast<py::ssize_t>(shape.size());
   for (std::size_t i = 0; good && i < shape.size(); ++i)
     good = shape[i] < 0 || a.shape(static_cast<py::ssize_t>(i)) == shape[i];
@@ -42,13 +45,16 @@ inline void require_shape(const py::array &a, const char *name, const std::vecto
     require(false, "`", name, "` must have shape ", shape_text(shape), ", got ", describe(a));
 }
 
-// A read-only argument: converted to a contiguous T array when needed; -1 in `shape` stands for any size.
+// A read-only argument: converted to a contiguous T array when needed; -1 in `shape` stands for any
+// size.
 template <class T>
-CArray<T> input(const py::object &object, const char *name, const std::vector<std::int64_t> &shape) {
+CArray<T> input(const py::object &object, const char *name,
+                const std::vector<std::int64_t> &shape) {
   py::array raw = py::array::ensure(object);
   if (!raw)
     PyErr_Clear();
-  require<ArgumentTypeError>(static_cast<bool>(raw), "`", name, "` must be an array of numbers, got ",
+  require<ArgumentTypeError>(static_cast<bool>(raw), "`", name,
+                             "` must be an array of numbers, got ",
                              py::str(py::type::of(object)).cast<std::string>());
   const char kind = raw.dtype().kind();
   require<ArgumentTypeError>(kind == 'f' || kind == 'i' || kind == 'u' || kind == 'b', "`", name,
@@ -66,12 +72,13 @@ template <class T> bool is_usable(const py::array &a) {
 // Says what is wrong with an array that is not usable; `why` is the reason for not copying it.
 template <class T> void require_usable(const py::array &a, const char *name, const char *why) {
   require<ArgumentTypeError>(py::isinstance<py::array_t<T>>(a), "`", name, "` must be ",
-                             py::str(py::dtype::of<T>()).cast<std::string>(), " because it is ", why, ", got ",
-                             describe(a), "; convert it with astype first");
+                             py::str(py::dtype::of<T>()).cast<std::string>(), " because it is ",
+                             why, ", got ", describe(a), "; convert it with astype first");
   require<ArgumentTypeError>((a.flags() & py::array::c_style) != 0, "`", name,
                              "` must be C-contiguous because it is ", why,
                              "; pass np.ascontiguousarray(...) and keep that array");
-  require<ArgumentTypeError>(is_usable<T>(a), "`", name, "` is not aligned to its element size; pass a copy");
+  require<ArgumentTypeError>(is_usable<T>(a), "`", name,
+                             "` is not aligned to its element size; pass a copy");
 }
 
 // An argument that is changed in place: must already be a writable, aligned, C-contiguous T array.
@@ -79,14 +86,17 @@ template <class T>
 std::span<T> inout(py::array &a, const char *name, const std::vector<std::int64_t> &shape) {
   if (!is_usable<T>(a))
     require_usable<T>(a, name, "changed in place");
-  require<ArgumentTypeError>(a.writeable(), "`", name, "` is read-only but is changed in place; pass a writable array");
+  require<ArgumentTypeError>(a.writeable(), "`", name,
+                             "` is read-only but is changed in place; pass a writable array");
   require_shape(a, name, shape);
   return {static_cast<T *>(a.mutable_data()), static_cast<std::size_t>(a.size())};
 }
 
-// A read-only argument on a hot path: never converted, so its type and layout must already be right.
+// A read-only argument on a hot path: never converted, so its type and layout must already be
+// right.
 template <class T>
-std::span<const T> readonly(const py::array &a, const char *name, const std::vector<std::int64_t> &shape) {
+std::span<const T> readonly(const py::array &a, const char *name,
+                            const std::vector<std::int64_t> &shape) {
   if (!is_usable<T>(a))
     require_usable<T>(a, name, "read without a copy");
   require_shape(a, name, shape);
@@ -94,7 +104,8 @@ std::span<const T> readonly(const py::array &a, const char *name, const std::vec
 }
 
 // Two arguments of which at least one is written must not share memory.
-inline void require_disjoint(const py::array &a, const char *a_name, const py::array &b, const char *b_name) {
+inline void require_disjoint(const py::array &a, const char *a_name, const py::array &b,
+                             const char *b_name) {
   const auto a_begin = reinterpret_cast<std::uintptr_t>(a.data());
   const auto b_begin = reinterpret_cast<std::uintptr_t>(b.data());
   const bool apart = a_begin + static_cast<std::uintptr_t>(a.nbytes()) <= b_begin ||

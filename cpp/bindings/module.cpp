@@ -2,6 +2,8 @@
 #include "arrays.hpp"
 
 namespace unstuck::bindings {
+void bind_network(py::module_ &m);
+void bind_objective(py::module_ &m);
 void bind_optim(py::module_ &m);
 void bind_parallel(py::module_ &m);
 } // namespace unstuck::bindings
@@ -20,6 +22,8 @@ PYBIND11_MODULE(UNSTUCK_MODULE, m) {
       py::set_error(py::module_::import("unstuck.errors").attr("ArgumentError"), error.what());
     }
   });
+  bind_network(m);
+  bind_objective(m);
   bind_optim(m);
   bind_parallel(m);
 }

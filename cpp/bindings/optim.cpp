@@ -1,4 +1,5 @@
-// Binds the update rules: names, hyper-parameters, slots, and the update of a flat parameter vector.
+// Binds the update rules: names, hyper-parameters, slots, and the update of a flat parameter
+// vector.
 #include "unstuck/optim/step.hpp"
 
 #include "arrays.hpp"

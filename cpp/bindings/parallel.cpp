@@ -22,7 +22,8 @@ void bind_parallel(py::module_ &m) {
           require(block < at, "block ", block, " failed on purpose");
         });
       },
-      py::arg("blocks"), py::arg("at"), "Throw from block `at` on: proves that exceptions cross a region safely.");
+      py::arg("blocks"), py::arg("at"),
+      "Throw from block `at` on: proves that exceptions cross a region safely.");
 }
 
 } // namespace unstuck::bindings

@@ -21,18 +21,19 @@ namespace {
 
 // Process-wide by nature: threads belong to the process, and so does fork.
 struct ThreadState {
-  std::atomic<int> requested{0};       // 0: automatic
-  std::atomic<int> open_regions{0};    // regions running now
-  std::atomic<bool> used{false};       // a pool may exist
-  std::atomic<bool> child{false};      // this process was forked
-  std::atomic<bool> locked{false};     // a child of a pool that was not at rest: one thread for ever
-  std::atomic<bool> rested{true};      // set by the prepare handler
+  std::atomic<int> requested{0};    // 0: automatic
+  std::atomic<int> open_regions{0}; // regions running now
+  std::atomic<bool> used{false};    // a pool may exist
+  std::atomic<bool> child{false};   // this process was forked
+  std::atomic<bool> locked{false};  // a child of a pool that was not at rest: one thread for ever
+  std::atomic<bool> rested{true};   // set by the prepare handler
 };
 ThreadState state;
 
 #ifdef _OPENMP
-// libgomp's pool does not survive fork: put it to rest first. Looked up at run time, because linking it
-// would ask for a newer libgomp than the one PyTorch ships. LLVM's runtime handles fork itself.
+// libgomp's pool does not survive fork: put it to rest first. Looked up at run time, because
+// linking it would ask for a newer libgomp than the one PyTorch ships. LLVM's runtime handles fork
+// itself.
 void before_fork() {
   if (!state.used.load())
     return;

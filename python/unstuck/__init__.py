@@ -7,12 +7,12 @@ from . import _variant
 _variant.load()  # first of all: later imports may load another OpenMP runtime
 
 from . import _core as _core
-from . import data, errors, optim, report, schedules
+from . import data, errors, nn, optim, report, schedules
 from .landscape import FunctionLandscape, Landscape
+from .network_landscape import NetworkLandscape
 from .operators import HessianOperator
 from .standardise import Standardiser
 from .threads import threads
-from .train import Trainer
 
 __version__ = "0.1.0"
 
@@ -20,10 +20,11 @@ __all__ = [
     "FunctionLandscape",
     "HessianOperator",
     "Landscape",
+    "NetworkLandscape",
     "Standardiser",
-    "Trainer",
     "data",
     "errors",
+    "nn",
     "optim",
     "report",
     "schedules",

@@ -39,7 +39,9 @@ def choose() -> str:
     forced = os.environ.get("UNSTUCK_CPU")
     if forced:
         if forced not in LEVELS:
-            raise ImportError(f"UNSTUCK_CPU must be one of {', '.join(LEVELS)}, got {forced[:40]!r}; unset it to choose by itself.")
+            raise ImportError(
+                f"UNSTUCK_CPU must be one of {', '.join(LEVELS)}, got {forced[:40]!r}; unset it to choose by itself."
+            )
         if forced not in runnable:
             raise ImportError(
                 f"UNSTUCK_CPU={forced} asks for instructions that this CPU does not have "

@@ -162,7 +162,8 @@ class FunctionLandscape:
             worst = max(worst, float(np.linalg.norm(change)))
         eps = float(np.finfo(self.dtype).eps)
         # a gradient is rounded to eps·‖g‖ at least, which a lucky pair of steps can hide
-        rounding = eps ** (2.0 / 3.0) * float(np.linalg.norm(self._gradient_at(point))) / (1.0 + float(np.linalg.norm(point)))
+        slope = float(np.linalg.norm(self._gradient_at(point)))
+        rounding = eps ** (2.0 / 3.0) * slope / (1.0 + float(np.linalg.norm(point)))
         return worst + rounding
 
     def _gradient_at(self, point: Array) -> Array:
@@ -180,8 +181,10 @@ class FunctionLandscape:
     def _as_loss(self, value: Any) -> float:
         array = np.asarray(value)
         if array.size != 1 or array.dtype.kind not in "fiub":
-            raise OperatorError(f"the callback `loss` must return one real number, got {array.dtype} of shape {array.shape}")
-        return float(array.reshape(()))
+            raise OperatorError(
+                f"the callback `loss` must return one real number, got {array.dtype} of shape {array.shape}"
+            )
+        return float(array.reshape(-1)[0])
 
     def _refuse_batch(self, batch: Array | None) -> None:
         if batch is not None:

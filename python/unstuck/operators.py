@@ -84,11 +84,12 @@ def as_operator(op: Any) -> HessianOperator:
         return op
     if not hasattr(op, "shape") or len(op.shape) != 2 or op.shape[0] != op.shape[1]:
         raise ArgumentError(
-            f"`op` must be a square operator (n, n): a LinearOperator or a matrix, got {getattr(op, 'shape', type(op).__name__)}"
+            "`op` must be a square operator (n, n): a LinearOperator or a matrix, "
+            f"got {getattr(op, 'shape', type(op).__name__)}"
         )
     dtype = np.dtype(np.float32) if getattr(op, "dtype", None) == np.float32 else np.dtype(np.float64)
     if getattr(op, "dtype", None) is not None and np.dtype(op.dtype).kind == "c":
-        raise ArgumentError("`op` must be real symmetric, got a complex operator; complex Hermitian ones are not supported")
+        raise ArgumentError("`op` must be real symmetric, got a complex operator; complex ones are not supported")
 
     def product(v: Array) -> Array:
         return np.asarray(op @ v, dtype=dtype).reshape(-1)

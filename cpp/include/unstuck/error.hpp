@@ -1,4 +1,5 @@
-// The two exceptions that the core throws for a caller's fault, and `require`, the only place that throws them.
+// The two exceptions that the core throws for a caller's fault, and `require`, the only place that
+// throws them.
 #pragma once
 #include <cstdint>
 #include <sstream>

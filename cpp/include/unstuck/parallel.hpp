@@ -1,8 +1,10 @@
-// The only OpenMP of the project: constant-size blocks, ordered reductions, exceptions that cross safely, a fork guard.
+// The only OpenMP of the project: constant-size blocks, ordered reductions, exceptions that cross
+// safely, a fork guard.
 //
-// Results never depend on the number of threads: a block is a constant number of elements, a block's
-// partial result goes to its own place, and partial results are added in block order.
+// Results never depend on the number of threads: a block is a constant number of elements, a
+// block's partial result goes to its own place, and partial results are added in block order.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -13,13 +15,16 @@
 namespace unstuck {
 
 // Threads that the next parallel region will use: the number set by the user, else
-// min(OpenMP's setting, CPU affinity, cgroup quota), read now. 1 inside a region and, by default, in a forked child.
+// min(OpenMP's setting, CPU affinity, cgroup quota), read now. 1 inside a region and, by default,
+// in a forked child.
 int thread_count();
 
-// k = 0 returns to the automatic choice. Ignored in a forked child whose parent's pool could not be put to rest.
+// k = 0 returns to the automatic choice. Ignored in a forked child whose parent's pool could not be
+// put to rest.
 void set_thread_count(int k);
 
-// Elementary operations (about a nanosecond each) below which a second thread costs more than it brings.
+// Elementary operations (about a nanosecond each) below which a second thread costs more than it
+// brings.
 inline constexpr std::int64_t kParallelGrain = 16'384;
 
 namespace detail {
@@ -33,7 +38,8 @@ public:
   RegionGuard &operator=(const RegionGuard &) = delete;
 };
 
-// Keeps the exception of the lowest block, so that the one reported is the same for any thread count.
+// Keeps the exception of the lowest block, so that the one reported is the same for any thread
+// count.
 class FirstException {
 public:
   void store(std::int64_t block) noexcept {
@@ -58,12 +64,15 @@ int thread_index();
 
 } // namespace detail
 
-// Calls body(block, slot) for block = 0 … blocks-1; slot < thread_count() names a thread's workspace.
-// `work` is the estimated number of elementary operations of all blocks together.
+// Calls body(block, slot) for block = 0 … blocks-1; slot < min(thread_count(), slots) names a
+// thread's workspace. `work` is the estimated number of elementary operations of all blocks
+// together, `slots` the number of workspaces that the caller has (the thread count may change
+// between making them and this call).
 template <class Body>
-void parallel_blocks(std::int64_t blocks, std::int64_t work, Body &&body) {
-  const int available = work < kParallelGrain || blocks < 2 ? 1 : thread_count();
-  const int threads = static_cast<int>(available < blocks ? available : blocks);
+void parallel_blocks(std::int64_t blocks, std::int64_t work, Body &&body,
+                     std::int64_t slots = 4096) {
+  const std::int64_t available = work < kParallelGrain || blocks < 2 ? 1 : thread_count();
+  const int threads = static_cast<int>(std::min({available, blocks, slots}));
   if (threads <= 1) {
     for (std::int64_t block = 0; block < blocks; ++block)
       body(block, 0);

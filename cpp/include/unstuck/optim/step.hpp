@@ -1,4 +1,5 @@
-// One update of all parameters in one pass over memory; rules are ids here, not template arguments.
+// One update of all parameters in one pass over memory, by the name of its rule; no templates over
+// rules here.
 #pragma once
 #include <array>
 #include <cstdint>

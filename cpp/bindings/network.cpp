@@ -1,0 +1,91 @@
+// Binds networks: their blocks, predictions and activations, for float32 and float64.
+#include "unstuck/nn/network.hpp"
+
+#include "arrays.hpp"
+#include "interrupt.hpp"
+#include "unstuck/nn/gemm.hpp"
+#include "unstuck/nn/loss.hpp"
+#include "unstuck/nn/objective.hpp"
+
+namespace unstuck::bindings {
+namespace {
+
+using nn::Network;
+
+std::vector<nn::LayerSpec> unpack_specs(const py::sequence &items) {
+  std::vector<nn::LayerSpec> specs;
+  for (const py::handle item : items) {
+    const auto pair = item.cast<std::pair<std::string, std::map<std::string, double>>>();
+    specs.push_back({pair.first, pair.second});
+  }
+  return specs;
+}
+
+template <class T> py::list blocks(const Network<T> &network) {
+  py::list list;
+  for (const nn::Block &block : network.blocks())
+    list.append(
+        py::make_tuple(block.name, block.begin, block.end, py::tuple(py::cast(block.shape))));
+  return list;
+}
+
+template <class T>
+py::array_t<T> predict(const Network<T> &network, const py::object &theta, const py::object &x) {
+  const auto t = input<T>(theta, "theta", {network.size()});
+  const auto rows = input<T>(x, "X", {-1, network.inputs()});
+  auto out = new_array<T>({rows.shape(0), network.outputs()});
+  T *target = out.mutable_data();
+  const auto poll = signal_poll();
+  {
+    const py::gil_scoped_release release;
+    nn::predict(network, t.data(), rows.data(), rows.shape(0), target, poll);
+  }
+  return out;
+}
+
+// Outputs of every layer for few samples (all rows at once).
+template <class T>
+py::list activations(const Network<T> &network, const py::object &theta, const py::object &x) {
+  const auto t = input<T>(theta, "theta", {network.size()});
+  const auto rows = input<T>(x, "X", {-1, network.inputs()});
+  nn::Tape<T> tape(network, rows.shape(0), nn::Keep::outputs, 0);
+  {
+    const py::gil_scoped_release release;
+    nn::forward(network, nn::Team{true}, rows.shape(0), t.data(), rows.data(), tape);
+  }
+  py::list list;
+  for (std::size_t i = 0; i < network.depth(); ++i) {
+    auto out = new_array<T>({rows.shape(0), network.layer(i).outputs()});
+    std::copy_n(tape.h[i], out.size(), out.mutable_data());
+    list.append(out);
+  }
+  return list;
+}
+
+template <class T> void bind_type(py::module_ &m, const char *name) {
+  py::class_<Network<T>, std::shared_ptr<Network<T>>>(m, name)
+      .def(py::init([](const py::sequence &specs, std::int64_t inputs) {
+             return std::make_shared<Network<T>>(unpack_specs(specs), inputs);
+           }),
+           py::arg("specs"), py::arg("inputs"))
+      .def_property_readonly("size", &Network<T>::size)
+      .def_property_readonly("inputs", &Network<T>::inputs)
+      .def_property_readonly("outputs", &Network<T>::outputs)
+      .def_property_readonly("blocks", &blocks<T>)
+      .def("predict", &predict<T>, py::arg("theta"), py::arg("X"))
+      .def("activations", &activations<T>, py::arg("theta"), py::arg("X"));
+}
+
+} // namespace
+
+void bind_network(py::module_ &m) {
+  nn::pin_block_sizes();
+  m.def("layer_kinds", &nn::layer_kinds, "Names of the layer kinds that a network can be made of.");
+  m.def("activation_kinds", &nn::activation_kinds,
+        "Names of the layer kinds that are activations.");
+  m.def("loss_kinds", &nn::loss_kinds, "Names of the losses.");
+  bind_type<float>(m, "Float32Network");
+  bind_type<double>(m, "Float64Network");
+}
+
+} // namespace unstuck::bindings

@@ -1,0 +1,243 @@
+// Binds objectives: loss, gradient, Hessian products and training over a data set, for float32 and
+// float64.
+#include "unstuck/nn/objective.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+
+#include "arrays.hpp"
+#include "interrupt.hpp"
+#include "unstuck/nn/hessian_product.hpp"
+#include "unstuck/nn/training.hpp"
+
+namespace unstuck::bindings {
+namespace {
+
+using nn::Selection;
+
+// The objective with the arrays it reads and the workspaces it reuses.
+template <class T> struct BoundObjective {
+  CArray<T> x, value, weight;
+  CArray<std::int64_t> label;
+  std::unique_ptr<nn::Objective<T>> objective;
+  nn::Pool<nn::Workspace<T>> pool;
+};
+
+template <class T> using Shared = std::shared_ptr<BoundObjective<T>>;
+
+// Takes a workspace for one call and gives it back, also when the call throws.
+template <class T> class Lease {
+public:
+  explicit Lease(nn::Pool<nn::Workspace<T>> &pool) : pool_(pool), space_(pool.take()) {}
+  ~Lease() { pool_.give(std::move(space_)); }
+  Lease(const Lease &) = delete;
+  Lease &operator=(const Lease &) = delete;
+  nn::Workspace<T> &operator*() { return *space_; }
+
+private:
+  nn::Pool<nn::Workspace<T>> &pool_;
+  std::unique_ptr<nn::Workspace<T>> space_;
+};
+
+template <class T>
+Shared<T> make_objective(std::shared_ptr<nn::Network<T>> network, const std::string &loss,
+                         const std::map<std::string, double> &options,
+                         const std::vector<double> &class_weight, const py::object &x,
+                         const py::object &targets, const py::object &weight, double l2) {
+  auto bound = std::make_shared<BoundObjective<T>>();
+  const std::shared_ptr<const nn::Loss<T>> function =
+      nn::make_loss<T>({loss, options, class_weight});
+  bound->x = input<T>(x, "X", {-1, network->inputs()});
+  const std::int64_t rows = bound->x.shape(0), outputs = network->outputs();
+  nn::Data<T> data{bound->x.data(), rows, {}};
+  if (function->uses_labels()) {
+    bound->label = input<std::int64_t>(targets, "y", {rows});
+    const std::int64_t *labels = bound->label.data();
+    for (std::int64_t i = 0; i < rows; ++i)
+      require(labels[i] >= 0 && labels[i] < outputs, "`y` must hold labels in [0, ", outputs,
+              "), got ", labels[i], " in row ", i);
+    require(class_weight.empty() || static_cast<std::int64_t>(class_weight.size()) == outputs,
+            "`class_weight` must hold ", outputs, " numbers, one per output, got ",
+            class_weight.size());
+    data.targets.label = labels;
+  } else {
+    bound->value = input<T>(targets, "y", {rows, outputs});
+    data.targets.value = bound->value.data();
+  }
+  if (!weight.is_none()) {
+    bound->weight = input<T>(weight, "sample_weight", {rows});
+    data.targets.weight = bound->weight.data();
+  }
+  bound->objective = std::make_unique<nn::Objective<T>>(std::move(network), function, data, l2);
+  return bound;
+}
+
+// The batch as the core sees it; `keep` holds the converted indices alive.
+template <class T>
+Selection select(const BoundObjective<T> &bound, const py::object &batch,
+                 CArray<std::int64_t> &keep) {
+  if (batch.is_none())
+    return bound.objective->all();
+  keep = input<std::int64_t>(batch, "batch", {-1});
+  require(keep.size() > 0, "`batch` is empty; a mean needs at least one sample");
+  const std::int64_t rows = bound.objective->data().rows, *index = keep.data();
+  for (py::ssize_t i = 0; i < keep.size(); ++i)
+    require(index[i] >= 0 && index[i] < rows, "`batch` must hold indices in [0, ", rows, "), got ",
+            index[i], " at position ", i);
+  return {index, keep.size()};
+}
+
+template <class T>
+double loss(const Shared<T> &bound, const py::object &theta, const py::object &batch) {
+  const auto t = input<T>(theta, "theta", {bound->objective->network().size()});
+  CArray<std::int64_t> keep;
+  const Selection selection = select(*bound, batch, keep);
+  const auto poll = signal_poll();
+  const py::gil_scoped_release release;
+  Lease<T> space(bound->pool);
+  return bound->objective->loss(t.data(), selection, *space, poll);
+}
+
+template <class T>
+std::pair<double, py::array_t<T>> gradient(const Shared<T> &bound, const py::object &theta,
+                                           const py::object &batch) {
+  const std::int64_t n = bound->objective->network().size();
+  const auto t = input<T>(theta, "theta", {n});
+  CArray<std::int64_t> keep;
+  const Selection selection = select(*bound, batch, keep);
+  auto result = new_array<T>({n});
+  T *target = result.mutable_data();
+  double value = 0.0;
+  const auto poll = signal_poll();
+  {
+    const py::gil_scoped_release release;
+    Lease<T> space(bound->pool);
+    value = bound->objective->gradient(t.data(), selection, target, *space, poll).loss;
+  }
+  return {value, result};
+}
+
+// A Hessian product that keeps its objective alive and lets one caller in at a time.
+template <class T> struct BoundHessian {
+  Shared<T> owner;
+  std::unique_ptr<nn::HessianProduct<T>> product;
+  std::mutex mutex;
+};
+
+template <class T>
+std::shared_ptr<BoundHessian<T>> hessian(const Shared<T> &bound, const py::object &theta,
+                                         const py::object &batch, std::int64_t memory_budget) {
+  const auto t = input<T>(theta, "theta", {bound->objective->network().size()});
+  CArray<std::int64_t> keep;
+  const Selection selection = select(*bound, batch, keep);
+  auto result = std::make_shared<BoundHessian<T>>();
+  result->owner = bound;
+  const auto poll = signal_poll();
+  const py::gil_scoped_release release;
+  result->product = std::make_unique<nn::HessianProduct<T>>(*bound->objective, t.data(), selection,
+                                                            memory_budget, poll);
+  return result;
+}
+
+template <class T> py::array_t<T> apply(BoundHessian<T> &bound, const py::object &vectors) {
+  const std::int64_t n = bound.product->size();
+  const auto v = input<T>(vectors, "v", {-1, n});
+  auto result = new_array<T>({v.shape(0), n});
+  T *target = result.mutable_data();
+  const std::int64_t count = v.shape(0);
+  const auto poll = signal_poll();
+  {
+    const py::gil_scoped_release release;
+    const std::scoped_lock lock(bound.mutex);
+    bound.product->apply(v.data(), count, target, poll);
+  }
+  return result;
+}
+
+template <class T> py::dict hessian_plan(const BoundHessian<T> &bound) {
+  const nn::HessianPlan &plan = bound.product->plan();
+  py::dict report;
+  report["primal_pass"] = plan.cached ? "kept" : "recomputed";
+  report["schedule"] = plan.tiles ? "output tiles" : "sample rows";
+  report["bytes"] = plan.bytes;
+  report["chunk_rows"] = plan.chunk_rows;
+  return report;
+}
+
+// Runs the steps; an exception out of the poll (Ctrl-C) ends them and is returned as `error`, so
+// that the caller can first book the steps that were done.
+template <class T>
+py::tuple train(const Shared<T> &bound, py::array theta, const std::string &rule,
+                const std::vector<double> &hyper, py::list slots, std::int64_t updates,
+                const py::object &order, std::int64_t batch, const py::object &rates, double clip) {
+  const std::int64_t n = bound->objective->network().size();
+  const auto t = inout<T>(theta, "theta", {n});
+  const RuleId id = find_rule(rule);
+  require(hyper.size() == hyper_names(id).size(), "`hyper` of ", rule, " must hold ",
+          hyper_names(id).size(), " numbers, got ", hyper.size());
+  const std::vector<std::string> names = slot_names(id, hyper.data());
+  require(slots.size() == names.size(), "`slots` must hold ", names.size(), " arrays, got ",
+          slots.size());
+  std::vector<T *> pointers;
+  for (std::size_t k = 0; k < names.size(); ++k) {
+    auto slot = slots[k].template cast<py::array>();
+    pointers.push_back(inout<T>(slot, names[k].c_str(), {n}).data());
+    require_disjoint(theta, "theta", slot, names[k].c_str());
+  }
+  CArray<std::int64_t> keep;
+  const Selection selection = select(*bound, order, keep);
+  require(batch > 0, "`batch_size` must be positive, got ", batch);
+  const auto lr = input<double>(rates, "lr", {-1});
+  py::array_t<double> losses(lr.shape(0)), norms(lr.shape(0));
+  double *loss_data = losses.mutable_data(), *norm_data = norms.mutable_data();
+  nn::OptimizerState<T> state{id, hyper.data(), pointers.data(), updates};
+  nn::TrainingResult result;
+  py::object error = py::none();
+  std::optional<py::error_already_set> raised;
+  const auto poll = signal_poll();
+  {
+    const py::gil_scoped_release release;
+    Lease<T> space(bound->pool);
+    std::vector<T> gradient(static_cast<std::size_t>(n));
+    try {
+      result = nn::train(*bound->objective, t.data(), state, selection, batch,
+                         std::span<const double>(lr.data(), static_cast<std::size_t>(lr.size())),
+                         clip, loss_data, norm_data, gradient.data(), *space, poll);
+    } catch (py::error_already_set &caught) {
+      result.done = state.updates - updates;
+      raised.emplace(std::move(caught));
+    }
+  }
+  if (raised)
+    error = raised->value();
+  const char *stop = result.stop == nn::Stop::loss       ? "loss"
+                     : result.stop == nn::Stop::gradient ? "gradient"
+                                                         : "";
+  return py::make_tuple(losses, norms, result.done, std::string(stop), error);
+}
+
+template <class T> void bind_type(py::module_ &m, const std::string &prefix) {
+  py::class_<BoundHessian<T>, std::shared_ptr<BoundHessian<T>>>(m, (prefix + "Hessian").c_str())
+      .def("apply", &apply<T>, py::arg("v"))
+      .def_property_readonly("plan", &hessian_plan<T>);
+  py::class_<BoundObjective<T>, Shared<T>>(m, (prefix + "Objective").c_str())
+      .def(py::init(&make_objective<T>), py::arg("network"), py::arg("loss"), py::arg("options"),
+           py::arg("class_weight"), py::arg("X"), py::arg("y"), py::arg("sample_weight"),
+           py::arg("l2"))
+      .def("loss", &loss<T>, py::arg("theta"), py::arg("batch"))
+      .def("gradient", &gradient<T>, py::arg("theta"), py::arg("batch"))
+      .def("hessian", &hessian<T>, py::arg("theta"), py::arg("batch"), py::arg("memory_budget"))
+      .def("train", &train<T>, py::arg("theta"), py::arg("rule"), py::arg("hyper"),
+           py::arg("slots"), py::arg("updates"), py::arg("order"), py::arg("batch_size"),
+           py::arg("lr"), py::arg("clip_norm"));
+}
+
+} // namespace
+
+void bind_objective(py::module_ &m) {
+  bind_type<float>(m, "Float32");
+  bind_type<double>(m, "Float64");
+}
+
+} // namespace unstuck::bindings

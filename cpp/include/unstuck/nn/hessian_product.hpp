@@ -1,0 +1,66 @@
+// Exact Hessian products by Pearlmutter's R-operator on top of a primal pass that is kept while it
+// fits.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "unstuck/nn/objective.hpp"
+
+namespace unstuck::nn {
+
+// How the memory of a HessianProduct is spent.
+struct HessianPlan {
+  bool cached = false;         // the primal pass is kept: 6 matrix products per inner layer, else 8
+  bool tiles = false;          // see Plan
+  std::int64_t bytes = 0;      // held for the life of the operator
+  std::int64_t chunk_rows = 0; // samples in work at once
+  std::int64_t minimum = 0;    // bytes without which no product is possible
+};
+
+// H·v of an objective at a copy of θ and of the selected indices. Products are the same to the bit
+// for any number of threads and for a vector alone or within a block.
+template <class T> class HessianProduct {
+public:
+  // Throws ArgumentError when even the uncached plan exceeds `memory_budget` bytes.
+  HessianProduct(const Objective<T> &objective, const T *theta, Selection selection,
+                 std::int64_t memory_budget, const Poll &poll);
+
+  // products (count × n) = rows of `vectors` (count × n) times H; not to be called from two threads
+  // at once.
+  void apply(const T *vectors, std::int64_t count, T *products, const Poll &poll);
+
+  const HessianPlan &plan() const { return report_; }
+  std::int64_t size() const { return objective_.network().size(); }
+
+private:
+  struct Slot {
+    Tape<T> tape; // only when the primal pass is not kept
+    Gathered<T> gathered;
+    TangentTape<T> tangent;
+  };
+  struct Kept {
+    Tape<T> tape;
+    Gathered<T> gathered;
+    Rows<T> rows;
+  };
+
+  void primal(Plan::Range range, Tape<T> &tape, const Rows<T> &rows) const;
+  void add_product(Plan::Range range, const Tape<T> &tape, const T *x, const T *v,
+                   TangentTape<T> &tangent, T *product) const;
+  void keep_primal(const Poll &poll);
+  void apply_block(const T *vectors, std::int64_t count, T *products, const Poll &poll);
+  void prepare_slots();
+  Selection selection() const { return {index_.empty() ? nullptr : index_.data(), plan_.rows}; }
+
+  const Objective<T> &objective_;
+  std::vector<T> theta_;
+  std::vector<std::int64_t> index_;
+  Plan plan_;
+  HessianPlan report_;
+  double denominator_;
+  std::vector<Kept> kept_; // [group · chunks_per_group + chunk]
+  std::vector<Slot> slots_;
+  std::vector<T> parts_; // [group][vector][n]
+};
+
+} // namespace unstuck::nn

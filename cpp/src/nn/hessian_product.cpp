@@ -1,0 +1,183 @@
+// Hessian products over many samples by either schedule, with the primal pass kept or made anew.
+#include "unstuck/nn/hessian_product.hpp"
+
+#include <algorithm>
+#include <iterator>
+
+#include "unstuck/error.hpp"
+
+namespace unstuck::nn {
+namespace {
+
+constexpr std::int64_t kPartBytes = std::int64_t{64}
+                                    << 20; // gradients of all groups and vectors of one block
+constexpr std::int64_t kRange = 4096;
+constexpr std::int64_t kWaveChunks = 16; // chunks of each group between two polls
+
+} // namespace
+
+template <class T>
+HessianProduct<T>::HessianProduct(const Objective<T> &objective, const T *theta, Selection chosen,
+                                  std::int64_t memory_budget, const Poll &poll)
+    : objective_(objective), theta_(theta, theta + objective.network().size()),
+      plan_(chosen.count, objective.network().size()), denominator_(objective.denominator(chosen)) {
+  if (chosen.index)
+    index_.assign(chosen.index, chosen.index + chosen.count);
+  const Network<T> &network = objective_.network();
+  const std::int64_t size = static_cast<std::int64_t>(sizeof(T)), n = network.size();
+  const std::int64_t loss_row = objective_.loss_function().saved_per_row(network.outputs());
+  const std::int64_t gathered = chosen.index ? network.inputs() + network.outputs() + 2 : 0;
+  const std::int64_t row = Tape<T>::per_row(network, Keep::curvature, loss_row) + gathered;
+  const std::int64_t tangent = TangentTape<T>::per_row(network) * plan_.chunk_rows;
+  const std::int64_t fixed = size * (tangent + n * (plan_.groups + 1));
+  report_ = {false, plan_.tiles, fixed + size * row * plan_.chunk_rows, plan_.chunk_rows, 0};
+  report_.minimum = report_.bytes;
+  require(report_.minimum <= memory_budget, "`memory_budget` is ", memory_budget,
+          " bytes, but a Hessian product of this network needs at least ", report_.minimum);
+  const std::int64_t all =
+      product(size * row, plan_.groups * plan_.chunks_per_group() * plan_.chunk_rows,
+              "the kept primal pass");
+  if (fixed + all <= memory_budget) {
+    report_.cached = true;
+    report_.bytes = fixed + all;
+    keep_primal(poll);
+  }
+}
+
+// Forward, loss, δ of every layer and bends of one chunk.
+template <class T>
+void HessianProduct<T>::primal(Plan::Range range, Tape<T> &tape, const Rows<T> &rows) const {
+  const Network<T> &network = objective_.network();
+  const Team team{plan_.tiles};
+  forward(network, team, range.count, theta_.data(), rows.x, tape);
+  objective_.loss_function().forward(range.count, network.outputs(), tape.h.back(), rows.targets,
+                                     denominator_, tape.delta.back(), tape.loss);
+  backward(network, team, range.count, theta_.data(), rows.x, tape, static_cast<T *>(nullptr));
+  keep_bends(network, team, range.count, rows.x, tape);
+}
+
+template <class T> void HessianProduct<T>::keep_primal(const Poll &poll) {
+  const Network<T> &network = objective_.network();
+  const std::int64_t chunks = plan_.chunks_per_group(), n = network.size();
+  const std::int64_t loss_row = objective_.loss_function().saved_per_row(network.outputs());
+  kept_.resize(static_cast<std::size_t>(plan_.groups * chunks));
+  for (std::int64_t c = 0; c < chunks; ++c) {
+    if (poll)
+      poll();
+    parallel_blocks(plan_.groups, plan_.tiles ? 0 : plan_.rows * n / 8,
+                    [&](std::int64_t group, int) {
+                      const Plan::Range range = plan_.range(group, c);
+                      if (range.count <= 0)
+                        return;
+                      Kept &kept = kept_[static_cast<std::size_t>(group * chunks + c)];
+                      kept.tape = Tape<T>(network, range.count, Keep::curvature, loss_row);
+                      if (!index_.empty())
+                        kept.gathered.reserve(range.count, network.inputs(), network.outputs(),
+                                              objective_.data());
+                      kept.rows = kept.gathered.fill(objective_.data(), selection(), range,
+                                                     network.inputs(), network.outputs());
+                      primal(range, kept.tape, kept.rows);
+                    });
+  }
+}
+
+template <class T>
+void HessianProduct<T>::add_product(Plan::Range range, const Tape<T> &tape, const T *x, const T *v,
+                                    TangentTape<T> &tangent, T *result) const {
+  const Network<T> &network = objective_.network();
+  const Team team{plan_.tiles};
+  tangent_forward(network, team, range.count, theta_.data(), v, x, tape, tangent);
+  objective_.loss_function().tangent(range.count, network.outputs(), tape.loss, tangent.r_h.back(),
+                                     tangent.r_delta[0]);
+  tangent_backward(network, team, range.count, theta_.data(), v, x, tape, tangent, result);
+}
+
+template <class T> void HessianProduct<T>::prepare_slots() {
+  const auto wanted = static_cast<std::size_t>(plan_.tiles ? 1 : thread_count());
+  const Network<T> &network = objective_.network();
+  while (slots_.size() < wanted) {
+    Slot slot;
+    slot.tangent = TangentTape<T>(network, plan_.chunk_rows);
+    if (!report_.cached) {
+      slot.tape = Tape<T>(network, plan_.chunk_rows, Keep::curvature,
+                          objective_.loss_function().saved_per_row(network.outputs()));
+      slot.gathered.reserve(plan_.chunk_rows, network.inputs(), network.outputs(),
+                            objective_.data());
+    }
+    slots_.push_back(std::move(slot));
+  }
+}
+
+template <class T>
+void HessianProduct<T>::apply(const T *vectors, std::int64_t count, T *products, const Poll &poll) {
+  prepare_slots();
+  const std::int64_t n = size(), one = plan_.groups * n * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t block = std::max<std::int64_t>(1, kPartBytes / one);
+  for (std::int64_t first = 0; first < count; first += block)
+    apply_block(vectors + first * n, std::min(block, count - first), products + first * n, poll);
+}
+
+template <class T>
+void HessianProduct<T>::apply_block(const T *vectors, std::int64_t count, T *products,
+                                    const Poll &poll) {
+  const std::int64_t n = size(), chunks = plan_.chunks_per_group(),
+                     in = objective_.network().inputs(), out = objective_.network().outputs();
+  if (static_cast<std::int64_t>(parts_.size()) < plan_.groups * count * n)
+    parts_.resize(static_cast<std::size_t>(plan_.groups * count * n));
+  // a task: one group with one vector when the primal pass is kept, else with all vectors
+  const std::int64_t split = report_.cached ? count : 1, each = count / split;
+  const auto task = [&](std::int64_t group, std::int64_t first_vector, std::int64_t chunk,
+                        Slot &slot) {
+    const Plan::Range range = plan_.range(group, chunk);
+    if (range.count <= 0)
+      return;
+    const Tape<T> *tape = &slot.tape;
+    const T *x = nullptr;
+    T *part = parts_.data() + (group * count + first_vector) * n;
+    if (report_.cached) {
+      const Kept &kept = kept_[static_cast<std::size_t>(group * chunks + chunk)];
+      tape = &kept.tape;
+      x = kept.rows.x;
+    } else {
+      const Rows<T> rows = slot.gathered.fill(objective_.data(), selection(), range, in, out);
+      x = rows.x;
+      primal(range, slot.tape, rows);
+    }
+    for (std::int64_t j = 0; j < each; ++j)
+      add_product(range, *tape, x, vectors + (first_vector + j) * n, slot.tangent, part + j * n);
+  };
+  for (std::int64_t wave = 0; wave < chunks; wave += kWaveChunks) {
+    if (poll)
+      poll();
+    parallel_blocks(
+        plan_.groups * split, plan_.tiles ? 0 : plan_.rows * n * count / 8,
+        [&](std::int64_t id, int slot) {
+          const std::int64_t group = id / split, first_vector = id % split * each;
+          if (wave == 0)
+            std::fill_n(parts_.data() + (group * count + first_vector) * n, each * n, T(0));
+          for (std::int64_t c = wave; c < std::min(chunks, wave + kWaveChunks); ++c)
+            task(group, first_vector, c, slots_[static_cast<std::size_t>(slot)]);
+        },
+        std::ssize(slots_));
+  }
+  const T l2 = static_cast<T>(objective_.l2());
+  const std::int64_t ranges = (n + kRange - 1) / kRange;
+  parallel_blocks(ranges * count, n * count * plan_.groups / 4, [&](std::int64_t id, int) {
+    const std::int64_t vector = id / ranges, begin = id % ranges * kRange,
+                       end = std::min(n, begin + kRange);
+    const T *v = vectors + vector * n;
+    T *result = products + vector * n;
+    for (std::int64_t i = begin; i < end; ++i)
+      result[i] = l2 * v[i];
+    for (std::int64_t g = 0; g < plan_.groups; ++g) {
+      const T *part = parts_.data() + (g * count + vector) * n;
+      for (std::int64_t i = begin; i < end; ++i)
+        result[i] += part[i];
+    }
+  });
+}
+
+template class HessianProduct<float>;
+template class HessianProduct<double>;
+
+} // namespace unstuck::nn

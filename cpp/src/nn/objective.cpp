@@ -1,0 +1,233 @@
+// Loss and gradient over many samples by either schedule.
+#include "unstuck/nn/objective.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+
+#include "unstuck/error.hpp"
+
+namespace unstuck::nn {
+namespace {
+
+constexpr std::int64_t kRange = 4096;    // elements of θ per piece of a reduction
+constexpr std::int64_t kWaveChunks = 16; // chunks of each group between two polls
+
+} // namespace
+
+template <class T>
+void Gathered<T>::reserve(std::int64_t rows, std::int64_t inputs, std::int64_t outputs,
+                          const Data<T> &data) {
+  const auto grow = [](auto &vector, std::int64_t size) {
+    if (static_cast<std::int64_t>(vector.size()) < size)
+      vector.resize(static_cast<std::size_t>(size));
+  };
+  grow(x, rows * inputs);
+  grow(value, data.targets.value ? rows * outputs : 0);
+  grow(label, data.targets.label ? rows : 0);
+  grow(weight, data.targets.weight ? rows : 0);
+}
+
+template <class T>
+Rows<T> Gathered<T>::fill(const Data<T> &data, Selection selection, Plan::Range range,
+                          std::int64_t inputs, std::int64_t outputs) {
+  const Targets<T> &t = data.targets;
+  const std::int64_t b = range.begin;
+  if (!selection.index)
+    return {data.x + b * inputs,
+            {t.label ? t.label + b : nullptr, t.value ? t.value + b * outputs : nullptr,
+             t.weight ? t.weight + b : nullptr}};
+  for (std::int64_t i = 0; i < range.count; ++i) {
+    const std::int64_t row = selection.index[b + i];
+    std::copy_n(data.x + row * inputs, inputs, x.data() + i * inputs);
+    if (t.label)
+      label[static_cast<std::size_t>(i)] = t.label[row];
+    if (t.value)
+      std::copy_n(t.value + row * outputs, outputs, value.data() + i * outputs);
+    if (t.weight)
+      weight[static_cast<std::size_t>(i)] = t.weight[row];
+  }
+  return {x.data(),
+          {t.label ? label.data() : nullptr, t.value ? value.data() : nullptr,
+           t.weight ? weight.data() : nullptr}};
+}
+
+template <class T>
+Objective<T>::Objective(std::shared_ptr<const Network<T>> network,
+                        std::shared_ptr<const Loss<T>> loss, Data<T> data, double l2)
+    : network_(std::move(network)), loss_(std::move(loss)), data_(data), l2_(l2) {}
+
+template <class T> double Objective<T>::denominator(Selection selection) const {
+  double sum = 0.0;
+  for (std::int64_t i = 0; i < selection.count; ++i)
+    sum += loss_->share(data_.targets, selection.index ? selection.index[i] : i);
+  require(sum > 0.0, "the sample weights of `batch` sum to ", sum, "; a mean needs a positive sum");
+  return sum;
+}
+
+template <class T>
+void Objective<T>::prepare(const Plan &plan, Keep keep, Workspace<T> &space) const {
+  const int threads = plan.tiles ? 1 : thread_count();
+  const auto slots = static_cast<std::size_t>(std::min<std::int64_t>(threads, plan.groups));
+  if (space.slots.size() < slots)
+    space.slots.resize(slots);
+  for (auto &slot : space.slots) {
+    if (slot.tape.rows < plan.chunk_rows || slot.keep < keep) {
+      slot.keep = std::max(slot.keep, keep);
+      slot.tape = Tape<T>(*network_, std::max(plan.chunk_rows, slot.tape.rows), slot.keep,
+                          loss_->saved_per_row(network_->outputs()));
+    }
+    slot.gathered.reserve(plan.chunk_rows, network_->inputs(), network_->outputs(), data_);
+  }
+  space.losses.assign(static_cast<std::size_t>(plan.groups), 0.0);
+}
+
+// Adds every chunk's loss, and its gradient to its group's part of `gradients` unless null.
+template <class T>
+double Objective<T>::run_chunks(const Plan &plan, const T *theta, Selection selection, T *gradients,
+                                Workspace<T> &space, const Poll &poll) const {
+  const std::int64_t n = network_->size(), in = network_->inputs(), out = network_->outputs();
+  const double total = denominator(selection);
+  const Team team{plan.tiles};
+  const auto chunk = [&](std::int64_t group, Plan::Range range, int slot_index) {
+    auto &slot = space.slots[static_cast<std::size_t>(slot_index)];
+    const Rows<T> rows = slot.gathered.fill(data_, selection, range, in, out);
+    forward(*network_, team, range.count, theta, rows.x, slot.tape);
+    T *delta = gradients ? slot.tape.delta.back() : nullptr;
+    space.losses[static_cast<std::size_t>(group)] +=
+        loss_->forward(range.count, out, slot.tape.h.back(), rows.targets, total, delta, nullptr);
+    if (gradients)
+      backward(*network_, team, range.count, theta, rows.x, slot.tape, gradients + group * n);
+  };
+  for (std::int64_t first = 0; first < plan.chunks_per_group(); first += kWaveChunks) {
+    if (poll)
+      poll();
+    parallel_blocks(
+        plan.groups, plan.tiles ? 0 : plan.rows * n / 8,
+        [&](std::int64_t group, int slot) {
+          const std::int64_t last = std::min(plan.chunks_per_group(), first + kWaveChunks);
+          for (std::int64_t c = first; c < last; ++c)
+            if (const Plan::Range range = plan.range(group, c); range.count > 0)
+              chunk(group, range, slot);
+        },
+        std::ssize(space.slots));
+  }
+  double loss = 0.0;
+  for (const double part : space.losses)
+    loss += part;
+  return loss;
+}
+
+template <class T> double Objective<T>::penalty(const T *theta) const {
+  if (l2_ == 0.0)
+    return 0.0;
+  const std::int64_t n = network_->size();
+  return 0.5 * l2_ * parallel_sum(n, kRange, n, [theta](std::int64_t begin, std::int64_t end) {
+           double sum = 0.0;
+           for (std::int64_t i = begin; i < end; ++i)
+             sum += static_cast<double>(theta[i]) * static_cast<double>(theta[i]);
+           return sum;
+         });
+}
+
+template <class T>
+double Objective<T>::loss(const T *theta, Selection selection, Workspace<T> &space,
+                          const Poll &poll) const {
+  const Plan plan(selection.count, network_->size());
+  prepare(plan, Keep::outputs, space);
+  return run_chunks(plan, theta, selection, nullptr, space, poll) + penalty(theta);
+}
+
+template <class T>
+typename Objective<T>::Value Objective<T>::gradient(const T *theta, Selection selection,
+                                                    T *gradient, Workspace<T> &space,
+                                                    const Poll &poll) const {
+  const Plan plan(selection.count, network_->size());
+  const std::int64_t n = network_->size();
+  prepare(plan, Keep::slopes, space);
+  T *parts = gradient;
+  if (plan.groups > 1) {
+    if (static_cast<std::int64_t>(space.gradients.size()) < plan.groups * n)
+      space.gradients.resize(
+          static_cast<std::size_t>(product(plan.groups, n, "the gradients of all groups")));
+    parts = space.gradients.data();
+  }
+  std::fill_n(parts, plan.groups * n, T(0));
+  const double loss = run_chunks(plan, theta, selection, parts, space, poll);
+  return finish(plan, loss, theta, gradient, space);
+}
+
+// gradient = Σ groups + l2·θ, and its squared norm, in one pass.
+template <class T>
+typename Objective<T>::Value Objective<T>::finish(const Plan &plan, double loss, const T *theta,
+                                                  T *gradient, Workspace<T> &space) const {
+  const std::int64_t n = network_->size(), ranges = (n + kRange - 1) / kRange;
+  space.squares.assign(static_cast<std::size_t>(ranges), 0.0);
+  const T l2 = static_cast<T>(l2_);
+  parallel_blocks(ranges, n * plan.groups / 4, [&](std::int64_t range, int) {
+    const std::int64_t begin = range * kRange, end = std::min(n, begin + kRange);
+    if (plan.groups > 1) {
+      std::copy(space.gradients.data() + begin, space.gradients.data() + end, gradient + begin);
+      for (std::int64_t g = 1; g < plan.groups; ++g) {
+        const T *part = space.gradients.data() + g * n;
+        for (std::int64_t i = begin; i < end; ++i)
+          gradient[i] += part[i];
+      }
+    }
+    double lanes[8] = {}; // eight interleaved sums: vectorises and keeps one order
+    if (l2_ != 0.0)
+      for (std::int64_t i = begin; i < end; ++i)
+        gradient[i] += l2 * theta[i];
+    for (std::int64_t i = begin; i + 8 <= end; i += 8)
+      for (int j = 0; j < 8; ++j)
+        lanes[j] += static_cast<double>(gradient[i + j]) * static_cast<double>(gradient[i + j]);
+    double sum = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) +
+                 ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+    for (std::int64_t i = begin + (end - begin) / 8 * 8; i < end; ++i)
+      sum += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
+    space.squares[static_cast<std::size_t>(range)] = sum;
+  });
+  double square = 0.0;
+  for (const double part : space.squares)
+    square += part;
+  return {loss + penalty(theta), square};
+}
+
+template <class T>
+void predict(const Network<T> &network, const T *theta, const T *x, std::int64_t rows, T *out,
+             const Poll &poll) {
+  const Plan plan(rows, network.size());
+  const int slots =
+      plan.tiles ? 1 : static_cast<int>(std::min<std::int64_t>(thread_count(), plan.groups));
+  std::vector<Tape<T>> tapes;
+  for (int i = 0; i < slots; ++i)
+    tapes.emplace_back(network, plan.chunk_rows, Keep::outputs, 0);
+  for (std::int64_t c = 0; c < plan.chunks_per_group(); ++c) {
+    if (poll)
+      poll();
+    parallel_blocks(
+        plan.groups, plan.tiles ? 0 : plan.rows * network.size() / 32,
+        [&](std::int64_t group, int slot) {
+          const Plan::Range range = plan.range(group, c);
+          if (range.count <= 0)
+            return;
+          Tape<T> &tape = tapes[static_cast<std::size_t>(slot)];
+          forward(network, Team{plan.tiles}, range.count, theta, x + range.begin * network.inputs(),
+                  tape);
+          std::copy_n(tape.h.back(), range.count * network.outputs(),
+                      out + range.begin * network.outputs());
+        },
+        slots);
+  }
+}
+
+template struct Gathered<float>;
+template struct Gathered<double>;
+template class Objective<float>;
+template class Objective<double>;
+template void predict<float>(const Network<float> &, const float *, const float *, std::int64_t,
+                             float *, const Poll &);
+template void predict<double>(const Network<double> &, const double *, const double *, std::int64_t,
+                              double *, const Poll &);
+
+} // namespace unstuck::nn

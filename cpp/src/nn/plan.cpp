@@ -1,0 +1,39 @@
+// The choice of schedule and of group sizes.
+#include "unstuck/nn/plan.hpp"
+
+#include <algorithm>
+
+namespace unstuck::nn {
+namespace {
+
+// Up to this size a gradient per group (at most 16 × 512 KiB) is cheaper than a region per layer.
+constexpr std::int64_t kFewParameters = 131'072;
+constexpr std::int64_t kTileRows = 1024; // rows of a tile pass: 4 output tiles deep
+constexpr std::int64_t kGroupRows =
+    128; // rows of a group's chunk: its activations stay in the second-level cache
+
+std::int64_t group_count(std::int64_t rows) {
+  if (rows < 32)
+    return 1; // below this a region costs more than it brings
+  return rows < 96 ? 2 : rows < 512 ? 4 : rows < 2048 ? 8 : 16;
+}
+
+} // namespace
+
+Plan::Plan(std::int64_t row_count, std::int64_t parameters)
+    : rows(row_count), tiles(parameters > kFewParameters) {
+  groups = tiles ? 1 : group_count(rows);
+  group_rows = std::max<std::int64_t>(1, (rows + groups - 1) / groups);
+  // equal chunks: no ragged remainder of a few rows
+  const std::int64_t limit = tiles ? kTileRows : kGroupRows,
+                     pieces = (group_rows + limit - 1) / limit;
+  chunk_rows = std::max<std::int64_t>(1, (group_rows + pieces - 1) / pieces);
+}
+
+Plan::Range Plan::range(std::int64_t group, std::int64_t chunk) const {
+  const std::int64_t group_end = std::min(rows, (group + 1) * group_rows);
+  const std::int64_t begin = std::min(group_end, group * group_rows + chunk * chunk_rows);
+  return {begin, std::min(chunk_rows, group_end - begin)};
+}
+
+} // namespace unstuck::nn

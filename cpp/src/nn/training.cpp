@@ -1,0 +1,53 @@
+// The training loop of the core.
+#include "unstuck/nn/training.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "unstuck/error.hpp"
+
+namespace unstuck::nn {
+
+template <class T>
+TrainingResult train(const Objective<T> &objective, T *theta, OptimizerState<T> &optimizer,
+                     Selection order, std::int64_t batch, std::span<const double> rates,
+                     double clip, double *losses, double *norms, T *gradient, Workspace<T> &space,
+                     const Poll &poll) {
+  TrainingResult result;
+  const std::int64_t n = objective.network().size();
+  std::vector<std::int64_t> identity;
+  if (!order.index && batch < order.count)
+    for (std::int64_t i = 0; i < order.count; ++i)
+      identity.push_back(i);
+  const std::int64_t *index = order.index ? order.index : identity.data();
+  for (std::size_t step = 0; step < rates.size(); ++step) {
+    const std::int64_t begin =
+        static_cast<std::int64_t>(step) * batch % std::max<std::int64_t>(1, order.count);
+    const Selection slice =
+        index ? Selection{index + begin, std::min(batch, order.count - begin)} : order;
+    const auto value = objective.gradient(theta, slice, gradient, space, poll);
+    const double norm = std::sqrt(value.square);
+    losses[step] = value.loss;
+    norms[step] = norm;
+    if (!std::isfinite(value.loss) || !std::isfinite(norm)) {
+      result.stop = std::isfinite(value.loss) ? Stop::gradient : Stop::loss;
+      return result;
+    }
+    const double scale = clip > 0.0 && norm > clip ? clip / norm : 1.0;
+    optimizer_step(optimizer.rule, optimizer.hyper, rates[step], optimizer.updates + 1, n, theta,
+                   gradient, optimizer.slots, scale);
+    ++optimizer.updates;
+    ++result.done;
+  }
+  return result;
+}
+
+template TrainingResult train<float>(const Objective<float> &, float *, OptimizerState<float> &,
+                                     Selection, std::int64_t, std::span<const double>, double,
+                                     double *, double *, float *, Workspace<float> &, const Poll &);
+template TrainingResult train<double>(const Objective<double> &, double *, OptimizerState<double> &,
+                                      Selection, std::int64_t, std::span<const double>, double,
+                                      double *, double *, double *, Workspace<double> &,
+                                      const Poll &);
+
+} // namespace unstuck::nn

@@ -1,0 +1,254 @@
+"""The error surface of a network of our own engine on a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .errors import ArgumentError, ArgumentTypeError, BudgetError, NonFiniteError
+from .landscape import Block, check_theta
+from .nn.losses import Loss
+from .nn.network import Network
+from .operators import HessianOperator
+
+if TYPE_CHECKING:
+    from .optim.base import Optimizer
+
+Array = NDArray[Any]
+
+
+@dataclass
+class StepRecord:
+    """What `train_steps` did: loss and gradient norm before each update, both of length `done` (+ 1 when stopped).
+
+    `stop` is "loss" or "gradient" when that was not finite at step `done`, which then changed nothing;
+    `error` is the exception that a signal's handler raised (KeyboardInterrupt), else None.
+    """
+
+    loss: Array
+    gradient_norm: Array
+    done: int
+    stop: Literal["loss", "gradient"] | None
+    error: BaseException | None
+
+
+class NetworkLandscape:
+    """L(θ) = mean loss of a network over data, plus ½·l2·‖θ‖².
+
+    Args:
+        net: the network; its `theta` is the current point, and stays untouched by every method but `train_steps`.
+        loss: CrossEntropy (y: integer labels (N,)), MSE, BCEWithLogits or Huber (y: (N, out), or (N,) with one output).
+        X: samples (N, *input_shape); kept without a copy when already contiguous and of the network's dtype.
+        y: targets.
+        mode: "eval" or "train"; they differ only for layers that couple samples or drop units.
+        l2: weight of the penalty, ≥ 0.
+        sample_weight: (N,) non-negative numbers; the mean divides by their sum over the batch.
+        memory_budget: bytes that a Hessian operator may hold.
+
+    Raises:
+        ArgumentError, ArgumentTypeError: shapes, labels or dtypes do not fit; the message names the argument and row.
+        NonFiniteError: X, y or sample_weight holds NaN or infinity; the message names the row.
+
+    Guarantee: every value is the same to the bit for any number of threads.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        loss: Loss,
+        X: Any,
+        y: Any,
+        mode: Literal["eval", "train"] = "eval",
+        l2: float = 0.0,
+        sample_weight: Any = None,
+        memory_budget: int = 2**30,
+    ) -> None:
+        if not isinstance(net, Network):
+            raise ArgumentTypeError(f"`net` must be an unstuck.nn.Network, got {type(net).__name__}")
+        if not isinstance(loss, Loss) or not loss.kind:
+            raise ArgumentTypeError(f"`loss` must be a loss of unstuck.nn, e.g. CrossEntropy(), got {loss!r}")
+        if mode not in ("eval", "train"):
+            raise ArgumentError(f'`mode` must be "eval" or "train", got {mode!r}')
+        if isinstance(memory_budget, bool) or not isinstance(memory_budget, (int, np.integer)) or memory_budget <= 0:
+            raise ArgumentError(f"`memory_budget` must be a positive number of bytes, got {memory_budget!r}")
+        self.net, self.loss_function, self.mode, self.l2 = net, loss, mode, _penalty(l2)
+        self.memory_budget = int(memory_budget)
+        self.n, self.dtype = net.n, net.dtype
+        self.blocks: list[Block] = net.blocks
+        self.lower_bound: float | None = 0.0  # every loss is non-negative
+        self.X = _samples(X, net)
+        self.samples: int | None = self.X.shape[0]
+        self.y = _targets(y, loss, net, self.X.shape[0])
+        self.sample_weight = _weights(sample_weight, self.X.shape[0], net.dtype)
+        kind = getattr(_core, "Float32Objective" if net.dtype == np.float32 else "Float64Objective")
+        self._core = kind(
+            net._core,
+            loss.kind,
+            loss.options(),
+            loss.class_weights(),
+            self.X,
+            self.y,
+            self.sample_weight,
+            self.l2,
+        )
+
+    @property
+    def theta(self) -> Array:
+        """The network's current point: a live view."""
+        return self.net.theta
+
+    def with_data(self, X: Any, y: Any, sample_weight: Any = None) -> NetworkLandscape:
+        """The same network and loss on other data, e.g. a validation set, without the penalty."""
+        return NetworkLandscape(
+            self.net,
+            self.loss_function,
+            X,
+            y,
+            mode="eval",
+            sample_weight=sample_weight,
+            memory_budget=self.memory_budget,
+        )
+
+    def loss(self, theta: Any, batch: Any = None) -> float:
+        """L(θ) on the samples `batch` (integer indices, repeats allowed; None: all); NaN is returned as it is."""
+        return float(self._core.loss(check_theta(theta, self.n, self.dtype), _indices(batch)))
+
+    def gradient(self, theta: Any, batch: Any = None) -> tuple[float, Array]:
+        """(L(θ), ∇L(θ)), the gradient a new array (n,); NaN is returned as it is."""
+        loss, gradient = self._core.gradient(check_theta(theta, self.n, self.dtype), _indices(batch))
+        return float(loss), gradient
+
+    def hessian(self, theta: Any, batch: Any = None) -> HessianOperator:
+        """The exact Hessian at a copy of θ on `batch`; the primal pass is kept within the memory budget.
+
+        Cost of a product: 6 matrix products per inner layer with the primal pass kept (a gradient takes 3), else 8.
+        Method: Pearlmutter, "Fast exact multiplication by the Hessian" (1994).
+
+        Raises:
+            BudgetError: not even the uncached product fits `memory_budget`.
+        """
+        point = check_theta(theta, self.n, self.dtype)
+        try:
+            core = self._core.hessian(point, _indices(batch), self.memory_budget)
+        except ArgumentError as error:
+            if "memory_budget" in str(error):
+                raise BudgetError(str(error)) from None
+            raise
+        return HessianOperator(self.n, self.dtype, lambda v: core.apply(v[None])[0], core.apply, plan=core.plan)
+
+    def train_steps(
+        self,
+        theta: Array,
+        opt: Optimizer,
+        order: Any,
+        batch_size: int,
+        lr: Any,
+        clip_norm: float | None = None,
+    ) -> StepRecord:
+        """One training step per entry of `lr` on consecutive slices of `order`, in the core.
+
+        Changes `theta` and the optimizer's slots and count in place. A step whose loss or gradient norm is not
+        finite changes nothing and ends the run. A signal ends it between two steps; the caller raises `error`
+        after booking the steps that were done.
+        """
+        losses, norms, done, stop, error = self._core.train(
+            theta,
+            opt.rule,
+            list(opt.hyper.values()),
+            opt.slots,
+            opt.t,
+            _indices(order),
+            batch_size,
+            np.asarray(lr, dtype=np.float64),
+            clip_norm or 0.0,
+        )
+        opt.t += done
+        kept = done + bool(stop)
+        return StepRecord(losses[:kept], norms[:kept], done, stop or None, error)
+
+
+def _penalty(l2: Any) -> float:
+    if isinstance(l2, bool) or not isinstance(l2, (int, float, np.integer, np.floating)) or not 0 <= l2 < np.inf:
+        raise ArgumentError(f"`l2` must be a finite number >= 0, got {l2!r}")
+    return float(l2)
+
+
+def _samples(X: Any, net: Network) -> Array:
+    rows = net._rows(X)
+    if rows.shape[0] == 0:
+        raise ArgumentError("`X` has no rows; a landscape needs at least one sample")
+    _require_finite(rows, "X")
+    return rows
+
+
+def _targets(y: Any, loss: Loss, net: Network, rows: int) -> Array:
+    targets = np.asarray(y)
+    if targets.dtype.kind not in "fiub":
+        raise ArgumentTypeError(
+            f"`y` must hold numbers, got dtype {targets.dtype}; encode class names as 0 … C-1 first"
+        )
+    if targets.shape[:1] != (rows,):
+        raise ArgumentError(f"`y` must have {rows} rows like X, got shape {targets.shape}")
+    if loss.kind == "CrossEntropy":
+        if targets.dtype.kind not in "iu" or targets.ndim != 1:
+            raise ArgumentTypeError(
+                f"`y` must be integer labels of shape ({rows},) for CrossEntropy, "
+                f"got {targets.dtype} of shape {targets.shape}"
+            )
+        labels = np.array(targets, dtype=np.int64)
+        labels.flags.writeable = False  # the core relies on labels staying in range
+        return labels
+    if targets.ndim == 1 and net.outputs == 1:
+        targets = targets[:, None]
+    if targets.shape != (rows, net.outputs):
+        raise ArgumentError(f"`y` must have shape ({rows}, {net.outputs}), got {np.asarray(y).shape}")
+    targets = np.array(targets, dtype=net.dtype)
+    _require_finite(targets, "y")
+    if loss.kind == "BCEWithLogits" and ((targets < 0) | (targets > 1)).any():
+        row = int(np.argmax(((targets < 0) | (targets > 1)).any(axis=1)))
+        raise ArgumentError(f"`y` must lie in [0, 1] for BCEWithLogits, got {targets[row]} in row {row}")
+    return targets
+
+
+def _weights(weight: Any, rows: int, dtype: np.dtype[Any]) -> Array | None:
+    if weight is None:
+        return None
+    weights = np.array(weight, dtype=dtype) if np.asarray(weight).dtype.kind in "fiub" else None
+    if weights is None or weights.shape != (rows,):
+        raise ArgumentError(
+            f"`sample_weight` must be {rows} numbers, got {np.asarray(weight).dtype} of shape {np.shape(weight)}"
+        )
+    _require_finite(weights[:, None], "sample_weight")
+    if (weights < 0).any() or weights.sum(dtype=np.float64) <= 0:
+        raise ArgumentError(
+            f"`sample_weight` must be non-negative with a positive sum, its smallest is {weights.min()}"
+        )
+    return weights
+
+
+def _require_finite(array: Array, name: str) -> None:
+    # a finite sum proves every entry finite without a temporary of the array's size
+    with np.errstate(all="ignore"):
+        if np.isfinite(array.sum(dtype=np.float64)):
+            return
+    bad = ~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+    if bad.any():
+        raise NonFiniteError(
+            f"`{name}` holds NaN or infinity in {int(bad.sum())} row(s), first in row {int(np.argmax(bad))}; "
+            "clean or drop them"
+        )
+
+
+def _indices(batch: Any) -> Array | None:
+    if batch is None:
+        return None
+    indices = np.asarray(batch)
+    if indices.dtype.kind not in "iu" or indices.ndim != 1:
+        raise ArgumentTypeError(
+            f"`batch` must be a 1-D array of integer indices, got {indices.dtype} of shape {indices.shape}"
+        )
+    return np.ascontiguousarray(indices, dtype=np.int64)

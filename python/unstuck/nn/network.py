@@ -1,0 +1,217 @@
+"""Network: an architecture plus a view of its flat parameter vector θ."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..errors import ArgumentError, ArgumentTypeError, CheckpointError
+from ..files import write_atomically
+from ..landscape import Block, check_theta
+from .init import Initialiser, as_initialiser
+from .layers import Layer, Linear, describe, restore
+
+Array = NDArray[Any]
+
+_FORMAT = "unstuck.network"
+_SCHEMA = 1
+_CORES = {"float32": "Float32Network", "float64": "Float64Network"}
+
+
+class Network:
+    """A sequence of layers over one flat parameter vector.
+
+    Args:
+        *layers: layer descriptions, first to last.
+        input_shape: shape of one sample, e.g. (64,).
+        seed: of the initial weights; the same seed gives the same network, float32 being float64 rounded.
+        dtype: "float32" or "float64", of parameters, activations and products.
+        init: initialiser of every layer that names none; "torch" is torch.nn.Linear's default.
+
+    Attributes:
+        theta: the parameters (n,); one writable array for the network's whole life. Change it in place.
+        blocks: [(name, slice, shape)] in the order of torch.nn's parameters(),
+            e.g. ("0.weight", slice(0, 8192), (128, 64)).
+
+    Raises:
+        ArgumentError: layers do not fit together; the message names the layer.
+    """
+
+    def __init__(
+        self,
+        *layers: Layer,
+        input_shape: tuple[int, ...],
+        seed: int = 0,
+        dtype: Any = "float32",
+        init: Initialiser | str = "torch",
+    ) -> None:
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise ArgumentTypeError(f"layer {i} must be a layer of unstuck.nn, got {type(layer).__name__}")
+        name = _dtype_name(dtype)
+        self.layers = layers
+        self.input_shape = _shape(input_shape)
+        self.seed = _seed(seed)
+        self.dtype = np.dtype(name)
+        self.init = as_initialiser(init)
+        inputs = int(np.prod(self.input_shape, dtype=np.int64))
+        self._core = getattr(_core, _CORES[name])([(x.kind, x.options()) for x in layers], inputs)
+        self.blocks: list[Block] = [(b, slice(start, stop), shape) for b, start, stop, shape in self._core.blocks]
+        self._theta: Array = np.empty(self._core.size, dtype=self.dtype)
+        self.reinitialise(self.seed)
+
+    @property
+    def theta(self) -> Array:
+        """The parameters, shape (n,): a writable array that stays the same object for the network's life."""
+        return self._theta
+
+    @property
+    def n(self) -> int:
+        """Number of parameters."""
+        return int(self._core.size)
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs per sample."""
+        return int(self._core.outputs)
+
+    def reinitialise(self, seed: int | None = None) -> None:
+        """Draw the initial weights again into `theta`, from the network's own seed or another."""
+        chosen = self.seed if seed is None else _seed(seed)
+        streams = np.random.SeedSequence(chosen).spawn(len(self.layers))
+        for i, layer in enumerate(self.layers):
+            if isinstance(layer, Linear):
+                self._start_linear(i, layer, np.random.default_rng(streams[i]))
+
+    def _start_linear(self, i: int, layer: Linear, rng: np.random.Generator) -> None:
+        start = as_initialiser(layer.init) if layer.init is not None else self.init
+        for name, where, shape in self.blocks:
+            if name == f"{i}.weight":
+                self._theta[where] = start.weight(shape, rng).ravel()
+            elif name == f"{i}.bias":
+                self._theta[where] = start.bias(shape[0], layer.in_features, rng)
+
+    def block(self, name: str) -> Array:
+        """The live view of one named block, in its own shape, e.g. net.block("0.weight")."""
+        for known, where, shape in self.blocks:
+            if known == name:
+                return self._theta[where].reshape(shape)
+        raise ArgumentError(f"`name` must be one of {', '.join(b[0] for b in self.blocks)}, got {str(name)[:60]!r}")
+
+    def predict(self, X: Any, theta: Any = None) -> Array:
+        """Outputs (N, out) for samples X (N, *input_shape), in eval mode; NaN in X comes out as NaN."""
+        result: Array = self._core.predict(self._point(theta), self._rows(X))
+        return result
+
+    def activations(self, X: Any, theta: Any = None) -> list[tuple[str, Array]]:
+        """[(layer name, its outputs (N, width))] for every layer, e.g. ("1.Tanh", …)."""
+        outputs = self._core.activations(self._point(theta), self._rows(X))
+        return [(f"{i}.{layer.kind}", h) for i, (layer, h) in enumerate(zip(self.layers, outputs, strict=True))]
+
+    def _point(self, theta: Any) -> Array:
+        return self._theta if theta is None else check_theta(theta, self.n, self.dtype)
+
+    def _rows(self, X: Any) -> Array:
+        rows = np.asarray(X)
+        if rows.dtype.kind not in "fiub":
+            raise ArgumentTypeError(f"`X` must hold real numbers, got dtype {rows.dtype}")
+        if rows.ndim != 1 + len(self.input_shape) or rows.shape[1:] != self.input_shape:
+            expected = ", ".join(["N", *map(str, self.input_shape)])
+            raise ArgumentError(f"`X` must have shape ({expected}), got {rows.shape}")
+        return np.ascontiguousarray(rows, dtype=self.dtype).reshape(rows.shape[0], -1)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write architecture and parameters to one safetensors file, atomically."""
+        from safetensors.numpy import save
+
+        header = {
+            "format": _FORMAT,
+            "schema": _SCHEMA,
+            "layers": [describe(layer) for layer in self.layers],
+            "input_shape": list(self.input_shape),
+            "seed": self.seed,
+            "dtype": self.dtype.name,
+            "init": vars(self.init).copy(),
+        }
+        write_atomically(path, save({"theta": self._theta}, metadata={"unstuck": json.dumps(header)}))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Network:
+        """The network that `save` wrote, equal to the bit. Nothing in the file is executed.
+
+        Raises:
+            CheckpointError: the file is damaged, of another kind, or of a newer schema.
+            FileNotFoundError: there is no such file.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(os.fspath(path), framework="numpy") as file:
+                header = json.loads((file.metadata() or {}).get("unstuck", "null"))
+                theta = file.get_tensor("theta") if "theta" in file.keys() else None  # noqa: SIM118
+        except FileNotFoundError:
+            raise
+        except (SafetensorError, ValueError, KeyError, OSError, TypeError) as error:
+            raise CheckpointError(f"not a readable network file: {error}") from error
+        return cls._from_header(header, theta)
+
+    @classmethod
+    def _from_header(cls, header: Any, theta: Any) -> Network:
+        if not isinstance(header, dict) or header.get("format") != _FORMAT:
+            raise CheckpointError("the file holds no unstuck network")
+        if header.get("schema") != _SCHEMA:
+            raise CheckpointError(
+                f"the file has schema {str(header.get('schema'))[:20]}, this version reads {_SCHEMA}; update unstuck"
+            )
+        try:
+            net = cls(
+                *[restore(values) for values in header["layers"]],
+                input_shape=tuple(header["input_shape"]),
+                seed=header["seed"],
+                dtype=header["dtype"],
+                init=Initialiser(**header["init"]),
+            )
+            if theta is None or theta.dtype != net.dtype:
+                raise CheckpointError(f"`theta` is missing or not {net.dtype.name}")
+            net.theta[:] = check_theta(theta, net.n, net.dtype)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"the network file is damaged: {error}") from error
+        return net
+
+    def __repr__(self) -> str:
+        inner = ", ".join(repr(layer) for layer in self.layers)
+        shape = f"input_shape={self.input_shape}, seed={self.seed}, dtype={self.dtype.name!r}"
+        return f"Network({inner}, {shape}): {self.n} parameters"
+
+
+def _dtype_name(dtype: Any) -> str:
+    try:
+        name = np.dtype(dtype).name
+    except TypeError as error:
+        raise ArgumentTypeError(f'`dtype` must be "float32" or "float64", got {dtype!r}') from error
+    if name not in _CORES:
+        raise ArgumentTypeError(f'`dtype` must be "float32" or "float64", got {name!r}')
+    return name
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    if isinstance(shape, (int, np.integer)) and not isinstance(shape, bool):
+        shape = (shape,)
+    try:
+        extents = tuple(int(x) for x in shape)
+    except (TypeError, ValueError) as error:
+        raise ArgumentTypeError(f"`input_shape` must be a tuple of integers such as (64,), got {shape!r}") from error
+    if not extents or any(not 1 <= x < 2**31 for x in extents):
+        raise ArgumentError(f"`input_shape` must hold positive integers, got {shape!r}")
+    return extents
+
+
+def _seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ArgumentError(f"`seed` must be a non-negative integer, got {seed!r}")
+    return int(seed)
