@@ -13,6 +13,7 @@ from .network_landscape import NetworkLandscape
 from .operators import HessianOperator
 from .standardise import Standardiser
 from .threads import threads
+from .train import Trainer
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,7 @@ __all__ = [
     "Landscape",
     "NetworkLandscape",
     "Standardiser",
+    "Trainer",
     "data",
     "errors",
     "nn",

@@ -1,5 +1,4 @@
-// The loop of every rule, every combination of its options and both types, and the tables that find
-// them by id.
+// The loop of every rule, combination of options and type, and the tables that find them by id.
 #include "unstuck/optim/step.hpp"
 
 #include <bit>

@@ -2,6 +2,140 @@
 
 from __future__ import annotations
 
-from .facts import Fact, jsonable, plain
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-__all__ = ["Fact", "jsonable", "plain"]
+from ..atomic_file import write_atomically
+from ..errors import ArgumentError, ArgumentTypeError
+from . import charts
+from .facts import STATUSES, Fact, Status, jsonable, plain
+from .svg import Chart
+from .text import facts_text, report_text
+
+__all__ = ["Chart", "Fact", "Report", "build", "charts", "facts_text", "jsonable", "plain"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found, ready to be shown; made by `build`.
+
+    Attributes:
+        title: a few words.
+        sentence: the verdict in one sentence with numbers.
+        status: "good", "warn", "bad" or "info"; colours the verdict.
+        facts: the evidence.
+        remedies: what was tried or should be; facts too.
+        details: settings and versions; facts too, shown only in a table.
+        figures: charts.
+        data: further JSON-able numbers for machines.
+    """
+
+    title: str
+    sentence: str
+    status: Status
+    facts: tuple[Fact, ...]
+    remedies: tuple[Fact, ...]
+    details: tuple[Fact, ...]
+    figures: tuple[Chart, ...]
+    data: Any
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-able dicts and lists; figures are left out, their numbers belong in `data`."""
+        return {
+            "title": self.title,
+            "sentence": self.sentence,
+            "status": self.status,
+            "facts": [fact.to_dict() for fact in self.facts],
+            "remedies": [fact.to_dict() for fact in self.remedies],
+            "details": [fact.to_dict() for fact in self.details],
+            "data": self.data,
+        }
+
+    def text(self, width: int = 100) -> str:
+        """The report as plain text, at most `width` characters per line where words allow."""
+        sections = [("Evidence", self.facts), ("Remedies", self.remedies), ("Details", self.details)]
+        return report_text(self.title, self.sentence, sections, width)
+
+    def json(self) -> str:
+        """The report as strict JSON with sorted keys."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+    def html(self) -> str:
+        """The report as one self-contained page."""
+        from .html import page
+
+        return page(self)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the report whole or not at all; the ending decides: .html, .json or .txt. Replaces a file.
+
+        Raises:
+            ArgumentError: another ending, or the file cannot be written.
+            ArgumentTypeError: `path` is no path.
+        """
+        if not isinstance(path, (str, os.PathLike)):
+            raise ArgumentTypeError(f"`path` must be a path, got {type(path).__name__}")
+        makers = {".html": self.html, ".htm": self.html, ".json": self.json, ".txt": self.text}
+        make = makers.get(Path(path).suffix.lower())
+        if make is None:
+            raise ArgumentError(
+                f"`path` must end in .html, .json or .txt, got {plain(Path(path).name, 80)!r}"
+            )
+        return write_atomically(path, make().encode("utf-8"))
+
+    def _repr_html_(self) -> str:
+        from .html import fragment
+
+        return fragment(self.title, self.sentence, self.facts, self.status)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def build(
+    title: str,
+    sentence: str,
+    facts: Sequence[Fact],
+    figures: Sequence[Chart] = (),
+    data: Any = None,
+    *,
+    remedies: Sequence[Fact] = (),
+    details: Sequence[Fact] = (),
+    status: Status | None = None,
+) -> Report:
+    """A report from facts and charts; the same input gives the same bytes.
+
+    Args:
+        title: a few words.
+        sentence: the verdict in one sentence with numbers.
+        facts: the evidence.
+        figures: charts of `report.charts`.
+        data: further JSON-able numbers; NaN and infinity become the strings "NaN", "Infinity", "-Infinity".
+        remedies: what was tried or should be.
+        details: settings and versions.
+        status: colours the verdict; None takes the worst of the facts.
+
+    Raises:
+        ArgumentTypeError: something is not a Fact, a Chart or JSON-able.
+        ArgumentError: `status` is none of the four.
+    """
+    for name, items, kind in (
+        ("facts", facts, Fact),
+        ("remedies", remedies, Fact),
+        ("details", details, Fact),
+        ("figures", figures, Chart),
+    ):
+        wrong = [type(item).__name__ for item in items if not isinstance(item, kind)]
+        if wrong:
+            raise ArgumentTypeError(f"`{name}` must hold {kind.__name__} objects, got {wrong[0]}")
+    if status is None:
+        order: tuple[Status, ...] = ("bad", "warn", "good", "info")
+        status = next((s for s in order if any(fact.status == s for fact in facts)), "info")
+    if status not in STATUSES:
+        raise ArgumentError(f"`status` must be one of {', '.join(STATUSES)} or None, got {status!r}")
+    groups = tuple(facts), tuple(remedies), tuple(details)
+    return Report(str(title), str(sentence), status, *groups, tuple(figures), jsonable(data))

@@ -1,7 +1,6 @@
 // The update rules, one struct each, and the type list that every other file reads them from.
 //
-// θ parameter, g gradient, lr learning rate of this update, t its number (1 for the first). A rule
-// has
+// θ parameter, g gradient, lr learning rate of this update, t its number, from 1. A rule has
 //   name, Hyper      hyper-parameters besides lr with their defaults; switches are 0 or 1
 //   fields           the members of Hyper by name, in order
 //   Option, variant  the switches that change the formula: a bit each, compiled as a loop each

@@ -1,5 +1,4 @@
-// One update of all parameters in one pass over memory, by the name of its rule; no templates over
-// rules here.
+// One update of all parameters in one pass over memory; rules are ids here, not template arguments.
 #pragma once
 #include <array>
 #include <cstdint>

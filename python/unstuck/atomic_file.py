@@ -1,0 +1,59 @@
+"""Writes a file whole or not at all: a temporary file beside it, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from .errors import ArgumentError, ArgumentTypeError
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write `content` to `path`; after a crash at any moment `path` holds the old bytes or the new ones.
+
+    The temporary file is created new in the same folder, never through a link, with the mode that the umask
+    gives. If `path` itself is a symbolic link, the link is replaced and what it points to stays.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ArgumentError: the folder is missing or not writable, or `path` is a folder; nothing is left behind.
+        ArgumentTypeError: `path` is no path.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentTypeError(f"`path` must be a path, got {type(path).__name__}")
+    goal = Path(path)
+    if goal.is_dir() or goal.name in ("", ".", ".."):
+        raise ArgumentError("`path` must name a file, got a folder")
+    temporary = goal.with_name(f".{goal.name[:100]}.{secrets.token_hex(8)}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        handle = os.open(temporary, flags, 0o666)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, goal)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ArgumentError(f"`path`: cannot write {goal.name!r}: {reason}") from None
+    _sync_folder(goal.parent)
+    return goal
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

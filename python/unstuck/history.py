@@ -1,0 +1,130 @@
+"""The record of a training run: one row per update, one row per validation, and what happened on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ArgumentError
+
+Array = NDArray[Any]
+
+UPDATE_COLUMNS: dict[str, type] = {
+    "step": np.int64,
+    "epoch": np.int64,
+    "loss": np.float64,
+    "gradient_norm": np.float64,
+    "lr": np.float64,
+    "samples": np.int64,
+}
+VALIDATION_COLUMNS: dict[str, type] = {
+    "validation_step": np.int64,
+    "validation_epoch": np.int64,
+    "validation_loss": np.float64,
+    "validation_accuracy": np.float64,
+}
+
+
+class History(Mapping[str, Array]):
+    """The record of a run; `history["loss"]` is a read-only array.
+
+    One row per update: `step` (1 for the first), `epoch` (0 for the first), `loss` and `gradient_norm` (of
+    the update's batch, before the update and before clipping), `lr`, `samples` (in its batch). One row per
+    validation: `validation_step`, `validation_epoch` (updates and epochs completed), `validation_loss`,
+    `validation_accuracy` (a fraction; NaN where the task has none).
+
+    Attributes:
+        events: what was done to the run besides training: [{"step", "kind", "text"}].
+    """
+
+    def __init__(self) -> None:
+        self._updates = _Table(UPDATE_COLUMNS)
+        self._validations = _Table(VALIDATION_COLUMNS)
+        self.events: list[dict[str, Any]] = []
+
+    def __getitem__(self, name: str) -> Array:
+        for table in (self._updates, self._validations):
+            if name in table.columns:
+                return table.column(name)
+        raise KeyError(f"{name!r}; the history has {', '.join(self)}")
+
+    def __iter__(self) -> Iterator[str]:
+        yield from UPDATE_COLUMNS
+        yield from VALIDATION_COLUMNS
+
+    def __len__(self) -> int:
+        return len(UPDATE_COLUMNS) + len(VALIDATION_COLUMNS)
+
+    def __repr__(self) -> str:
+        tests = self._validations.rows
+        return f"History({self.updates} updates, {tests} validations, {len(self.events)} events)"
+
+    @property
+    def updates(self) -> int:
+        """Number of updates recorded."""
+        return self._updates.rows
+
+    def add_updates(self, **columns: Any) -> None:
+        """Appends one row per update; every column of an update is given, all of one length."""
+        self._updates.add(columns)
+
+    def add_validation(self, **columns: Any) -> None:
+        """Appends one validation."""
+        self._validations.add({name: [value] for name, value in columns.items()})
+
+    def truncate(self, updates: int) -> None:
+        """Forgets everything after the first `updates` updates.
+
+        Raises:
+            ArgumentError: fewer updates were recorded.
+        """
+        if not 0 <= updates <= self.updates:
+            raise ArgumentError(
+                f"`updates` must lie within the {self.updates} recorded updates, got {updates}"
+            )
+        last = int(self["step"][updates - 1]) if updates else 0
+        self._updates.rows = updates
+        self._validations.rows = int(np.searchsorted(self["validation_step"], last, side="right"))
+        self.events = [event for event in self.events if event["step"] <= last]
+
+    def epoch_losses(self) -> tuple[Array, Array]:
+        """(epochs, mean training loss of each): batch losses weighted by their samples."""
+        epoch, weight = self["epoch"], np.maximum(self["samples"], 1).astype(np.float64)
+        if not self.updates:
+            return np.zeros(0, np.int64), np.zeros(0)
+        total, mass = np.bincount(epoch, self["loss"] * weight), np.bincount(epoch, weight)
+        seen = mass > 0
+        return np.flatnonzero(seen), total[seen] / mass[seen]
+
+
+class _Table:
+    """Columns of equal length that grow in place."""
+
+    def __init__(self, columns: dict[str, type]) -> None:
+        self.columns: dict[str, Array] = {name: np.empty(0, dtype) for name, dtype in columns.items()}
+        self.rows = 0
+
+    def column(self, name: str) -> Array:
+        view = self.columns[name][: self.rows]
+        view.flags.writeable = False
+        return view
+
+    def add(self, columns: dict[str, Any]) -> None:
+        values = {name: np.asarray(columns[name]) for name in self.columns}
+        more = len(next(iter(values.values())))
+        if self.rows + more > len(next(iter(self.columns.values()))):
+            capacity = max(64, 2 * (self.rows + more))
+            # built whole before it replaces the old one: an interrupt leaves one or the other
+            self.columns = {name: _grown(old, self.rows, capacity) for name, old in self.columns.items()}
+        for name, value in values.items():
+            self.columns[name][self.rows : self.rows + more] = value
+        self.rows += more
+
+
+def _grown(old: Array, rows: int, capacity: int) -> Array:
+    new = np.empty(capacity, old.dtype)
+    new[:rows] = old[:rows]
+    return new

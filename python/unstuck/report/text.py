@@ -1,0 +1,46 @@
+"""A report as plain text for a terminal or a log: the sentence, then one line per fact."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from .facts import Fact, plain
+
+MARKS = {"good": "✓", "warn": "!", "bad": "✗", "info": "·"}
+
+
+def facts_text(facts: Iterable[Fact], width: int = 100) -> str:
+    """Facts as aligned lines "mark label  value", each followed by its sentence, indented."""
+    facts = list(facts)
+    column = min(max((len(plain(fact.label)) for fact in facts), default=0), 34)
+    lines: list[str] = []
+    for fact in facts:
+        lines.append(f"  {MARKS[fact.status]} {plain(fact.label):<{column}}  {plain(fact.value)}".rstrip())
+        if fact.sentence:
+            lines += wrap(plain(fact.sentence), width, indent=6)
+    return "\n".join(lines)
+
+
+def report_text(
+    title: str, sentence: str, sections: Sequence[tuple[str, Sequence[Fact]]], width: int = 100
+) -> str:
+    """The whole report; sections are (heading, facts), empty ones are left out."""
+    lines = [plain(title), "", *wrap(plain(sentence), width)]
+    for heading, facts in sections:
+        if facts:
+            lines += ["", plain(heading), facts_text(facts, width)]
+    return "\n".join(lines) + "\n"
+
+
+def wrap(text: str, width: int, indent: int = 0) -> list[str]:
+    """`text` in lines of at most `width` characters; long words are not broken."""
+    space = " " * indent
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=space,
+        subsequent_indent=space,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

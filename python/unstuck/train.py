@@ -1,0 +1,384 @@
+"""Trainer: moves θ over a landscape with an optimizer, batch by batch, and keeps the record."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ArgumentError, ArgumentTypeError, NonFiniteError
+from .history import History
+from .interrupt import Interrupts
+from .landscape import Landscape, check_theta
+from .ranges import BELOW_ONE, NON_NEGATIVE, Count, Range
+from .sampler import Sampler
+from .state import State
+from .validation import Validation
+
+if TYPE_CHECKING:
+    from .optim.base import Optimizer
+
+Array = NDArray[Any]
+Progress = Callable[[int, int, str], Any]
+
+CHUNK_SECONDS = 0.2  # how long one call into the core may last: the answer to Ctrl-C waits for its end
+PROGRESS_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The update that could not be made.
+
+    Attributes:
+        step: its number, 1 for the first update of the run.
+        epoch: epochs completed before it.
+        block: the first parameter block with a non-finite gradient or parameter; "loss" if only the loss is
+            bad.
+        loss: the loss of its batch.
+        lr: its learning rate.
+        text: one sentence.
+    """
+
+    step: int
+    epoch: int
+    block: str
+    loss: float
+    lr: float
+    text: str
+
+
+class Trainer:
+    """A training run: one landscape, one optimizer, and everything that changes.
+
+    Training moves the landscape's own point, `land.theta` (a network's parameters), in place. Networks are
+    always trained in train mode, whatever the mode in which the landscape is looked at.
+
+    Args:
+        land: any Landscape.
+        opt: an optimizer of `unstuck.optim`; it is initialised here, its state then belongs to this run. Its
+            learning rate may be a schedule, or be changed between two calls of `fit`.
+        batch_size: samples per update, drawn without replacement in a fresh order every epoch; the last batch
+            of an epoch holds what is left, and its loss is the mean over its own samples. At least the number
+            of samples: all data in natural order. Without meaning for a landscape without data.
+        seed: of the order of the samples, 0 ≤ seed < 2⁶⁴.
+        validation: (X, y), measured after every epoch.
+        clip_norm: gradients longer than this are scaled down to it, as torch.nn.utils.clip_grad_norm_ does.
+        ema: decay d in (0, 1) of the moving average a ← d·a + (1 − d)·θ after every update, a₀ = θ₀; see
+            `average`.
+        theta: where to start, (n,); None: at `land.theta`.
+
+    Raises:
+        ArgumentError: an argument out of its range, or a start that is missing or not finite.
+        ArgumentTypeError: an argument of the wrong type.
+    """
+
+    def __init__(
+        self,
+        land: Landscape,
+        opt: Optimizer,
+        batch_size: int = 32,
+        seed: int = 0,
+        *,
+        validation: tuple[Any, Any] | None = None,
+        clip_norm: float | None = None,
+        ema: float | None = None,
+        theta: Any = None,
+    ) -> None:
+        if not isinstance(land, Landscape):
+            raise ArgumentTypeError(f"`land` must be a Landscape, got {type(land).__name__}")
+        if not hasattr(opt, "step") or not hasattr(opt, "rate"):
+            raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {type(opt).__name__}")
+        self.batch_size = Count(1).check("batch_size", batch_size)
+        self.seed = Count(0).check("seed", seed)
+        if self.seed >= 2**64:
+            raise ArgumentError(f"`seed` must be below 2**64, got {seed}")
+        self.clip_norm = None if clip_norm is None else _positive(NON_NEGATIVE, "clip_norm", clip_norm)
+        self.ema = None if ema is None else _positive(BELOW_ONE, "ema", ema)
+        self.land, self.opt = land, opt
+        self.theta = _start(land, theta)
+        self.validation = None if validation is None else Validation(land, validation)
+        self.sampler = Sampler(land.samples, self.batch_size, self.seed)
+        self.history = History()
+        self.failure: Failure | None = None
+        opt.init(land.blocks, land.dtype)
+        self.average: Array | None = None if self.ema is None else self.theta.copy()
+        self._seconds_per_step = 0.0
+
+    @property
+    def t(self) -> int:
+        """Updates done."""
+        return self.history.updates
+
+    @property
+    def epoch(self) -> int:
+        """Epochs completed."""
+        return self.sampler.epoch
+
+    def __repr__(self) -> str:
+        return f"Trainer({self.land.n} parameters, {self.opt!r}, {self.t} updates, {self.epoch} epochs)"
+
+    def fit(
+        self, epochs: int | None = None, steps: int | None = None, progress: Progress | None = None
+    ) -> Trainer:
+        """Trains on, from where the run stands.
+
+        Args:
+            epochs: train for this many passes over the data.
+            steps: train for this many updates; give one of the two.
+            progress: called as progress(done, total, text) at most ten times a second.
+
+        Returns:
+            The run itself.
+
+        Raises:
+            NonFiniteError: the loss or the gradient of an update is NaN or infinite. Nothing of that update
+                is applied, the message names its number and the parameter block, and `failure` keeps them.
+            KeyboardInterrupt: on Ctrl-C, within half a second plus one update. The update under way is either
+                done and recorded or not done at all; the run can go on.
+        """
+        total = self._steps_wanted(epochs, steps)
+        self.failure = None
+        done, last_call = 0, time.perf_counter()
+        with Interrupts() as interrupts:
+            while done < total:
+                epoch = self.sampler.epoch
+                done += self._run_chunk(total - done, interrupts)
+                if self.failure is not None:
+                    raise NonFiniteError(self.failure.text)
+                if self.validation is not None and self.sampler.epoch > epoch:
+                    self._validate()
+                if progress is not None and (
+                    done == total or time.perf_counter() - last_call > PROGRESS_SECONDS
+                ):
+                    progress(done, total, f"step {self.t}, loss {self.history['loss'][-1]:.4g}")
+                    last_call = time.perf_counter()
+        return self
+
+    def state(self) -> State:
+        """A copy of everything that training changes."""
+        sampler = self.sampler
+        return State(
+            self.theta, self.opt.state(), sampler.epoch, sampler.position, self.history.updates, self.average
+        ).copy()
+
+    def restore(self, state: State) -> None:
+        """Puts the run back to a state that was taken from it; later rows of the history are dropped.
+
+        Raises:
+            ArgumentError: the state is of another problem, or later than the run's history.
+        """
+        theta = check_theta(state.theta, self.land.n, self.land.dtype, "state.theta")
+        if (state.average is None) != (self.average is None):
+            raise ArgumentError("`state` and the run must both have a moving average or both have none")
+        self.history.truncate(state.updates)
+        self.opt.load_state(state.copy().optimizer)
+        self.theta[:] = theta
+        self.average = None if state.average is None else state.average.copy()
+        self.sampler.epoch, self.sampler.position = state.epoch, state.position
+        self.failure = None
+
+    def digest(self) -> str:
+        """SHA-256 of everything that training changes: equal digests, equal runs from here on."""
+        return self.state().digest()
+
+    def move_to(self, theta: Any, kind: str = "move", text: str = "") -> None:
+        """Puts θ somewhere else, e.g. beyond a saddle; the history gets an event.
+
+        The optimizer's momentum and second moments belong to the old place and start from zero; its schedule
+        goes on.
+
+        Raises:
+            ArgumentError: `theta` has a wrong shape or is not finite.
+        """
+        array = check_theta(theta, self.land.n, self.land.dtype)
+        if not np.isfinite(array).all():
+            raise ArgumentError("`theta` must be finite")
+        self.theta[:] = array
+        self.opt.init(self.land.blocks, self.land.dtype)
+        self.failure = None
+        self.history.events.append({"step": self.t, "kind": kind, "text": text})
+
+    def save(self, path: str | Path) -> None:
+        """Writes the run to one file (safetensors with JSON inside), whole or not at all; see `load`."""
+        from .checkpoint import save_trainer
+
+        save_trainer(self, Path(path))
+
+    @staticmethod
+    def load(
+        path: str | Path, land: Landscape, *, opt: Optimizer | None = None, validation: Any = None
+    ) -> Trainer:
+        """The saved run on the same landscape; going on equals not having stopped, bit for bit.
+
+        Args:
+            path: a file written by `save`.
+            land: the landscape of the saved run (data are not in the file); its θ is set to the saved one.
+            opt: needed only if the learning rate was a function of one's own, which no file can hold.
+            validation: (X, y), as in the constructor.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, of another kind or a newer format, or does not fit
+                `land`.
+        """
+        from .checkpoint import load_trainer
+
+        return load_trainer(Path(path), land, opt, validation)
+
+    def _steps_wanted(self, epochs: int | None, steps: int | None) -> int:
+        if (epochs is None) == (steps is None):
+            raise ArgumentError("`fit` needs either `epochs` or `steps`")
+        if steps is not None:
+            return Count(0).check("steps", steps)
+        if self.sampler.samples is None:
+            raise ArgumentError("`epochs` has no meaning for a landscape without data; give `steps`")
+        return Count(0).check("epochs", epochs) * self.sampler.steps_per_epoch
+
+    def _run_chunk(self, wanted: int, interrupts: Interrupts) -> int:
+        """At most `wanted` updates of the current epoch, recorded; sets `failure` if one cannot be made."""
+        wanted = min(wanted, self.sampler.steps_per_epoch - self.sampler.position)
+        started = time.perf_counter()
+        if hasattr(self.land, "train_steps") and self.ema is None:
+            affordable = int(CHUNK_SECONDS / self._seconds_per_step) if self._seconds_per_step else 1
+            done = self._core_steps(min(wanted, max(1, affordable)), interrupts)
+        else:
+            done = self._one_step(interrupts)
+        if done:
+            self._seconds_per_step = (time.perf_counter() - started) / done
+        return done
+
+    def _core_steps(self, steps: int, interrupts: Interrupts) -> int:
+        """`steps` updates in one call into the core."""
+        rates = self._rates(steps)
+        land: Any = self.land
+        with interrupts.held:
+            record = land.train_steps(
+                self.theta, self.opt, self.sampler.upcoming(steps), self.batch_size, rates, self.clip_norm
+            )
+            if record.stop is not None:
+                self.failure = self._failure(record.done)
+            self._record(
+                record.loss[: record.done], record.gradient_norm[: record.done], rates[: record.done]
+            )
+        return int(record.done)
+
+    def _one_step(self, interrupts: Interrupts) -> int:
+        """One update through the landscape's gradient."""
+        rates = self._rates(1)
+        loss, gradient = self.land.gradient(self.theta, self.sampler.batch())
+        norm = gradient_norm(gradient)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self.failure = self._failure(0)
+            return 0
+        if self.clip_norm is not None:
+            # torch.nn.utils.clip_grad_norm_
+            gradient *= min(1.0, self.clip_norm / (norm + 1e-6))
+        with interrupts.held:
+            self._apply(gradient, float(rates[0]))
+            if self.average is not None and self.ema is not None:
+                self.average += (1.0 - self.ema) * (self.theta - self.average)
+            self._record(np.array([loss]), np.array([norm]), rates)
+        return 1
+
+    def _apply(self, gradient: Array, lr: float) -> None:
+        """One update at the run's place in the schedule, which an optimizer that started afresh has lost."""
+        schedule = self.opt.lr
+        self.opt.lr = lr
+        try:
+            self.opt.step(self.theta, gradient)
+        finally:
+            self.opt.lr = schedule
+
+    def _record(self, losses: Array, norms: Array, rates: Array) -> None:
+        steps = len(losses)
+        if not steps:
+            return
+        first = self.history.updates
+        self.history.add_updates(
+            step=np.arange(first + 1, first + steps + 1),
+            epoch=np.full(steps, self.sampler.epoch),
+            loss=losses,
+            gradient_norm=norms,
+            lr=rates,
+            samples=self.sampler.sizes(steps),
+        )
+        self.sampler.advance(steps)
+
+    def _rates(self, steps: int) -> Array:
+        """The learning rates of the next updates."""
+        return np.array([self.opt.rate(self.t + i) for i in range(steps)], dtype=np.float64)
+
+    def _failure(self, done: int) -> Failure:
+        """Names the update `done` steps ahead of the sampler, which could not be made."""
+        sampler = self.sampler.copy()
+        sampler.advance(done)
+        loss, gradient = self.land.gradient(self.theta, sampler.batch())
+        step = self.t + done + 1
+        lr = self.opt.rate(self.t + done)
+        name, where = _first_non_finite(self.land, self.theta, gradient)
+        what = f"the loss is {loss:.6g}" + (f" and {where}" if where else "")
+        return Failure(
+            step,
+            sampler.epoch,
+            name,
+            loss,
+            lr,
+            f"step {step} (epoch {sampler.epoch}, lr {lr:.6g}) was not made: {what}; "
+            "the run stands as it was before it: lower `lr`, set `clip_norm`, or look at us.diagnose(run)",
+        )
+
+    def _validate(self) -> None:
+        if self.validation is None:
+            return
+        loss, accuracy = self.validation(self.theta)
+        self.history.add_validation(
+            validation_step=self.history.updates,
+            validation_epoch=self.sampler.epoch,
+            validation_loss=loss,
+            validation_accuracy=accuracy,
+        )
+
+
+def gradient_norm(gradient: Array) -> float:
+    """‖g‖ accumulated in float64."""
+    wide = gradient.astype(np.float64, copy=False)
+    return math.sqrt(float(wide @ wide))
+
+
+def _first_non_finite(land: Landscape, theta: Array, gradient: Array) -> tuple[str, str]:
+    """(block, phrase) of the first block whose parameters or gradient are not finite."""
+    for name, where, _ in land.blocks:
+        if not np.isfinite(theta[where]).all():
+            return name, f"parameters of `{name}` are already not finite"
+    for name, where, _ in land.blocks:
+        if not np.isfinite(gradient[where]).all():
+            return name, f"the first non-finite gradient is that of `{name}`"
+    return "loss", ""
+
+
+def _start(land: Landscape, theta: Any) -> Array:
+    """The array that training moves: the landscape's own point if it has one."""
+    live = land.theta
+    if theta is None and live is None:
+        raise ArgumentError("`theta` must be given: the landscape has no current point to start from")
+    start = check_theta(live if theta is None else theta, land.n, land.dtype)
+    if not np.isfinite(start).all():
+        raise ArgumentError("`theta` must be finite at the start")
+    if live is None:
+        return start.copy()
+    if not (isinstance(live, np.ndarray) and live.flags.writeable and live.dtype == land.dtype):
+        return start.copy()
+    live[:] = start
+    return live
+
+
+def _positive(limit: Range, name: str, value: Any) -> float:
+    number = limit.check(name, value)
+    if number == 0.0:
+        raise ArgumentError(f"`{name}` must be positive, got 0")
+    return number
