@@ -7,7 +7,7 @@ from . import _variant
 _variant.load()  # first of all: later imports may load another OpenMP runtime
 
 from . import _core as _core
-from . import data, errors, nn, optim, report, schedules
+from . import data, errors, nn, optim, plot, report, schedules
 from .landscape import FunctionLandscape, Landscape
 from .network_landscape import NetworkLandscape
 from .operators import HessianOperator
@@ -28,6 +28,7 @@ __all__ = [
     "errors",
     "nn",
     "optim",
+    "plot",
     "report",
     "schedules",
     "threads",

@@ -1,0 +1,197 @@
+"""Pictures of an error surface: contours over a plane through θ, with the paths of optimizers on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import ArgumentError, ArgumentTypeError
+from .landscape import Landscape, check_theta
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = NDArray[Any]
+Extent = tuple[float, float, float, float]
+_COLOURS = ("#f97316", "#facc15", "#f472b6", "#a3e635", "#22d3ee")
+
+
+def surface(
+    land: Landscape,
+    paths: Sequence[Any] = (),
+    directions: ArrayLike | None = None,
+    theta: ArrayLike | None = None,
+    ax: Axes | None = None,
+    *,
+    resolution: int = 61,
+    extent: Extent | None = None,
+    seed: int = 0,
+) -> Axes:
+    """Contours of the loss over a plane, and paths drawn on it.
+
+    A surface of two parameters is drawn in its own coordinates. Otherwise the plane is {θ + a·d₁ + b·d₂};
+    paths are projected onto it by least squares, so that their end may lie above the drawn contour.
+
+    Args:
+        land: the surface.
+        paths: results of `minimize(…, record_path=True)` or arrays (steps, n).
+        directions: two vectors (2, n) that span the plane. None takes the two principal directions of the
+            paths, or, without paths, two random ones scaled block by block to the size of θ (Li et al. 2018).
+        theta: the point (n,) the plane goes through; None takes the surface's current point, then the end of
+            the first path.
+        ax: axes to draw on; None makes a new figure, without a window.
+        resolution: loss evaluations per side.
+        extent: (a_min, a_max, b_min, b_max); None follows the paths.
+        seed: of random directions.
+
+    Returns:
+        The axes; `ax.figure.savefig(path)` writes the picture. Where the loss is not finite it stays empty.
+
+    Raises:
+        ArgumentError: n is 1, shapes do not fit, directions are parallel, no point is known.
+
+    Source: H. Li et al. (2018), Visualizing the loss landscape of neural nets, arXiv 1712.09913.
+    """
+    if land.n < 2:
+        raise ArgumentError("`land` must have at least two parameters, it has 1")
+    if isinstance(resolution, bool) or not isinstance(resolution, (int, np.integer)) or resolution < 2:
+        raise ArgumentError(f"`resolution` must be an integer ≥ 2, got {resolution!r}")
+    tracks = [_track(path, land.n, i) for i, path in enumerate(paths)]
+    own = land.n == 2 and directions is None
+    origin = np.zeros(2) if own and theta is None else _origin(land, tracks, theta)
+    plane = np.eye(2) if own else _plane(land, tracks, directions, origin, seed)
+    if own:
+        origin = np.zeros(2)
+    flat = [_project(track - origin, plane) for track in tracks]
+    box = _extent(flat, extent, 2.0 if own else 1.0)
+    a, b, heights = _heights(land, origin, plane, box, int(resolution))
+    axes = _new_axes() if ax is None else ax
+    _contours(axes, a, b, heights)
+    _draw_paths(axes, flat)
+    axes.set_xlim(box[0], box[1])
+    axes.set_ylim(box[2], box[3])
+    axes.set_xlabel("θ₁" if own else "along direction 1")
+    axes.set_ylabel("θ₂" if own else "along direction 2")
+    return axes
+
+
+def _new_axes() -> Axes:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(6.0, 5.0), layout="constrained").add_subplot()
+
+
+def _track(path: Any, n: int, i: int) -> Array:
+    """One path as float64 (steps, n)."""
+    points = getattr(path, "thetas", path)
+    if points is None:
+        raise ArgumentError(f"`paths[{i}]` has no recorded points; call minimize with record_path=True")
+    track = np.asarray(points)
+    if track.dtype.kind not in "fiub":
+        raise ArgumentTypeError(f"`paths[{i}]` must hold real numbers, got {type(path).__name__}")
+    if track.ndim != 2 or track.shape[1] != n or len(track) == 0:
+        raise ArgumentError(f"`paths[{i}]` must have shape (steps, {n}), got {track.shape}")
+    return track.astype(np.float64)
+
+
+def _origin(land: Landscape, tracks: list[Array], theta: ArrayLike | None) -> Array:
+    point: Any = land.theta if theta is None else theta
+    if point is None and tracks:
+        point = tracks[0][-1]
+    if point is None:
+        raise ArgumentError("`theta` is needed: this surface has no current point and no path is given")
+    point = check_theta(point, land.n, np.dtype(np.float64))
+    if not np.isfinite(point).all():
+        raise ArgumentError("`theta` must be finite")
+    return np.array(point)
+
+
+def _plane(land: Landscape, tracks: list[Array], directions: ArrayLike | None, origin: Array, seed: int) -> Array:
+    """Two independent vectors (2, n)."""
+    if directions is not None:
+        plane = np.asarray(directions, dtype=np.float64)
+        if plane.shape != (2, land.n) or not np.isfinite(plane).all():
+            raise ArgumentError(f"`directions` must be finite, of shape (2, {land.n}), got {plane.shape}")
+        sizes = np.linalg.svd(plane, compute_uv=False)
+        if sizes[1] <= 1e-12 * sizes[0]:
+            raise ArgumentError("`directions` must not be parallel or zero")
+        return plane
+    moves = np.concatenate([track - origin for track in tracks]) if tracks else np.empty((0, land.n))
+    moves = moves[np.isfinite(moves).all(axis=1)]
+    if len(moves) > 2:
+        _, sizes, rows = np.linalg.svd(moves, full_matrices=False)
+        if sizes[1] > 1e-9 * sizes[0]:
+            # the sign of a singular vector is arbitrary: the largest entry is made positive
+            return np.array([row * np.sign(row[np.argmax(np.abs(row))]) for row in rows[:2]])
+    return _random_directions(land, origin, seed)
+
+
+def _random_directions(land: Landscape, origin: Array, seed: int) -> Array:
+    """Gaussian vectors, each block scaled to the norm of the block of θ (1 where that is 0)."""
+    plane = np.random.default_rng(seed).standard_normal((2, land.n))
+    for _, where, _ in land.blocks:
+        size = float(np.linalg.norm(origin[where])) or 1.0
+        plane[:, where] *= size / np.linalg.norm(plane[:, where], axis=1, keepdims=True)
+    return plane
+
+
+def _project(moves: Array, plane: Array) -> Array:
+    """Coordinates (steps, 2) of points in the plane, by least squares."""
+    return np.asarray(np.linalg.lstsq(plane.T, moves.T, rcond=None)[0].T)
+
+
+def _extent(flat: list[Array], extent: Extent | None, reach: float) -> Extent:
+    if extent is not None:
+        box = np.asarray(extent, dtype=np.float64)
+        if box.shape != (4,) or not np.isfinite(box).all() or box[0] >= box[1] or box[2] >= box[3]:
+            raise ArgumentError(f"`extent` must be (a_min, a_max, b_min, b_max), increasing, got {extent}")
+        return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+    points = np.concatenate(flat) if flat else np.empty((0, 2))
+    points = points[np.isfinite(points).all(axis=1)]
+    if len(points) == 0:
+        return (-reach, reach, -reach, reach)
+    low, high = points.min(axis=0), points.max(axis=0)
+    # the narrower side is at least a third of the wider one, so that a straight path shows its surroundings
+    half = np.maximum(0.5 * (high - low), float((high - low).max()) / 6)
+    half = np.where(half > 0, 1.25 * half, reach)
+    middle = 0.5 * (low + high)
+    a, b = (middle - half), (middle + half)
+    return (float(a[0]), float(b[0]), float(a[1]), float(b[1]))
+
+
+def _heights(land: Landscape, origin: Array, plane: Array, box: Extent, resolution: int) -> tuple[Array, Array, Array]:
+    a, b = np.linspace(box[0], box[1], resolution), np.linspace(box[2], box[3], resolution)
+    heights = np.empty((resolution, resolution))
+    for i, v in enumerate(b):
+        for j, u in enumerate(a):
+            point = (origin + u * plane[0] + v * plane[1]).astype(land.dtype)
+            heights[i, j] = float(land.loss(point))
+    return a, b, np.where(np.isfinite(heights), heights, np.nan)
+
+
+def _contours(axes: Axes, a: Array, b: Array, heights: Array) -> None:
+    """Levels at equal shares of the area, so that a flat valley and a steep wall are both resolved."""
+    from matplotlib.colors import BoundaryNorm
+
+    finite = heights[np.isfinite(heights)]
+    if finite.size == 0:
+        raise ArgumentError("the loss is not finite anywhere on the plane; give another `extent`")
+    levels = np.unique(np.quantile(finite, np.linspace(0, 1, 25)))
+    if len(levels) < 3:
+        middle, width = float(levels[0]), max(float(np.ptp(levels)), abs(float(levels[0])) * 1e-6, 1e-12)
+        levels = np.linspace(middle - width, middle + 2 * width, 4)
+    masked = np.ma.masked_invalid(heights)
+    norm = BoundaryNorm(levels, 256, extend="neither")
+    axes.contourf(a, b, masked, levels=levels, norm=norm, cmap="Blues_r")
+    axes.contour(a, b, masked, levels=levels[1:-1:2], colors="white", linewidths=0.5, alpha=0.5)
+
+
+def _draw_paths(axes: Axes, flat: list[Array]) -> None:
+    for i, track in enumerate(flat):
+        colour = _COLOURS[i % len(_COLOURS)]
+        axes.plot(track[:, 0], track[:, 1], color=colour, lw=1.8, zorder=3)
+        axes.plot(*track[0], "o", mfc="white", mec=colour, mew=1.8, ms=7, zorder=4)
+        axes.plot(*track[-1], "o", color=colour, ms=7, zorder=4)
