@@ -14,9 +14,10 @@ namespace {
 
 using optim::Rules;
 
-// Elements per block: long enough for the hardware prefetcher, short enough to share small
-// networks.
+// Elements per block: long enough for the prefetcher, short enough to share small networks.
 constexpr std::int64_t kBlock = 8'192;
+// Nanoseconds per parameter when everything is in cache, from 0.1 (SGD) to 0.5 (Adam, float32).
+constexpr double kWork = 0.5;
 
 template <class Rule> typename Rule::Hyper read_hyper(const double *values) {
   typename Rule::Hyper hyper;
@@ -138,7 +139,8 @@ template <class T>
 void optimizer_step(RuleId rule, const double *hyper, double lr, std::int64_t t, std::int64_t n,
                     T *theta, const T *gradient, T *const *slots, double gradient_scale) {
   const PreparedStep<T> update = prepare_step<T>(rule, hyper, lr, t, gradient_scale);
-  parallel_ranges(n, kBlock, n, [&](std::int64_t begin, std::int64_t end) {
+  const auto work = static_cast<std::int64_t>(kWork * static_cast<double>(n));
+  parallel_ranges(n, kBlock, work, [&](std::int64_t begin, std::int64_t end) {
     update.apply(begin, end, theta, gradient, slots);
   });
 }

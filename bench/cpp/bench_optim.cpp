@@ -1,0 +1,117 @@
+// ns per parameter and GB/s of every update rule, beside a copy of the same kind of arrays.
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "unstuck/optim/step.hpp"
+#include "unstuck/parallel.hpp"
+
+namespace {
+
+using namespace unstuck;
+using Changes = std::map<std::string, double>;
+
+// Every rule with its defaults, and these.
+const std::vector<std::pair<std::string, Changes>> kOptions = {
+    {"SGD", {{"momentum", 0.9}}},
+    {"SGD", {{"momentum", 0.9}, {"nesterov", 1.0}, {"weight_decay", 1e-4}}},
+    {"RMSProp", {{"centered", 1.0}, {"momentum", 0.9}}},
+    {"Adam", {{"amsgrad", 1.0}}},
+};
+
+// Median seconds of one call, over batches of at least 20 ms.
+template <class F> double median_seconds(F &&call) {
+  using Clock = std::chrono::steady_clock;
+  const auto time = [&](int calls) {
+    const auto start = Clock::now();
+    for (int k = 0; k < calls; ++k)
+      call();
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  int calls = 1;
+  while (time(calls) < 0.02)
+    calls *= 2;
+  std::vector<double> seconds;
+  for (int repeat = 0; repeat < 9; ++repeat)
+    seconds.push_back(time(calls) / calls);
+  std::nth_element(seconds.begin(), seconds.begin() + 4, seconds.end());
+  return seconds[4];
+}
+
+template <class T> void bench_copy(const char *type, std::int64_t n) {
+  const std::vector<T> from(static_cast<std::size_t>(n), T(1));
+  std::vector<T> to(from.size());
+  const double seconds = median_seconds([&] {
+    parallel_ranges(n, 8'192, n, [&](std::int64_t begin, std::int64_t end) {
+      std::copy(from.data() + begin, from.data() + end, to.data() + begin);
+    });
+  });
+  // read, write, and the read of a line before it is written
+  std::printf("%-10s %-44s %10lld %9.3f %8.1f\n", "copy", type, static_cast<long long>(n),
+              seconds / n * 1e9, 3.0 * sizeof(T) * n / seconds * 1e-9);
+}
+
+template <class T>
+void bench_rule(const char *type, RuleId rule, const Changes &changes, std::int64_t n) {
+  std::vector<double> hyper = default_hyper(rule);
+  const std::vector<std::string> names = hyper_names(rule);
+  std::string text = type;
+  for (std::size_t k = 0; k < names.size(); ++k)
+    if (const auto found = changes.find(names[k]); found != changes.end()) {
+      hyper[k] = found->second;
+      text += " " + names[k];
+    }
+  const std::size_t count = slot_names(rule, hyper.data()).size();
+  std::vector<std::vector<T>> slots(count, std::vector<T>(static_cast<std::size_t>(n)));
+  std::vector<T *> pointers;
+  for (auto &slot : slots)
+    pointers.push_back(slot.data());
+  std::vector<T> theta(static_cast<std::size_t>(n), T(1)), gradient(theta.size(), T(0.5));
+  optimizer_step<T>(rule, hyper.data(), 1e-3, 1, n, theta.data(), gradient.data(), pointers.data());
+  if (!(theta.front() < T(1) && theta.front() == theta.back()))
+    throw std::runtime_error("a wrong answer: nothing is timed");
+  std::int64_t t = 1;
+  const double seconds = median_seconds([&] {
+    optimizer_step<T>(rule, hyper.data(), 1e-3, ++t, n, theta.data(), gradient.data(),
+                      pointers.data());
+  });
+  const double bytes =
+      (3.0 + 2.0 * static_cast<double>(count)) * sizeof(T) * static_cast<double>(n);
+  std::printf("%-10s %-44s %10lld %9.3f %8.1f\n", rule_name(rule).c_str(), text.c_str(),
+              static_cast<long long>(n), seconds / n * 1e9, bytes / seconds * 1e-9);
+}
+
+template <class T> void bench_type(const char *type, std::int64_t n) {
+  bench_copy<T>(type, n);
+  for (const std::string &name : rule_names()) {
+    bench_rule<T>(type, find_rule(name), {}, n);
+    for (const auto &[rule, changes] : kOptions)
+      if (rule == name)
+        bench_rule<T>(type, find_rule(name), changes, n);
+  }
+}
+
+} // namespace
+
+// Arguments: sizes; by default one that fits the second-level cache, one the last-level cache, one
+// neither.
+int main(int count, char **arguments) {
+  std::vector<std::int64_t> sizes;
+  for (int k = 1; k < count; ++k)
+    sizes.push_back(std::max(1LL, std::atoll(arguments[k])));
+  if (sizes.empty())
+    sizes = {26'122, 1 << 20, 1 << 23};
+  std::printf("%d threads, level %s\n%-10s %-44s %10s %9s %8s\n", unstuck::thread_count(),
+              UNSTUCK_LEVEL, "rule", "type and options", "n", "ns/param", "GB/s");
+  for (const std::int64_t n : sizes) {
+    bench_type<float>("float32", n);
+    bench_type<double>("float64", n);
+  }
+  return 0;
+}
