@@ -2,6 +2,7 @@
 #include "arrays.hpp"
 
 namespace unstuck::bindings {
+void bind_krylov(py::module_ &m);
 void bind_network(py::module_ &m);
 void bind_objective(py::module_ &m);
 void bind_optim(py::module_ &m);
@@ -22,6 +23,7 @@ PYBIND11_MODULE(UNSTUCK_MODULE, m) {
       py::set_error(py::module_::import("unstuck.errors").attr("ArgumentError"), error.what());
     }
   });
+  bind_krylov(m);
   bind_network(m);
   bind_objective(m);
   bind_optim(m);

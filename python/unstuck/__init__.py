@@ -8,6 +8,7 @@ _variant.load()  # first of all: later imports may load another OpenMP runtime
 
 from . import _core as _core
 from . import data, errors, nn, optim, plot, report, schedules
+from .certificate import verify
 from .landscape import FunctionLandscape, Landscape
 from .network_landscape import NetworkLandscape
 from .operators import HessianOperator
@@ -32,4 +33,5 @@ __all__ = [
     "report",
     "schedules",
     "threads",
+    "verify",
 ]

@@ -1,0 +1,262 @@
+// Row-blocked Gram–Schmidt kernels: inner products with, updates by and combinations of basis
+// vectors.
+#include "unstuck/krylov/basis.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <new>
+
+#include "unstuck/error.hpp"
+#include "unstuck/parallel.hpp"
+
+namespace unstuck {
+namespace {
+
+constexpr std::int64_t kPanel = 256;        // rows whose w (2 kB) stays in the first-level cache
+constexpr std::int64_t kMinimalRows = 1024; // rows of a parallel block
+constexpr std::int64_t kMostBlocks = 512;   // bounds the memory of partial sums
+constexpr std::int64_t kChunkBytes = 1 << 22;
+constexpr int kMostPasses = 6;
+constexpr int kLanes = 4;
+
+typedef double Lanes __attribute__((vector_size(kLanes * sizeof(double))));
+
+inline Lanes load(const double *p) {
+  Lanes x;
+  std::memcpy(&x, p, sizeof(x));
+  return x;
+}
+
+inline Lanes load(const float *p) {
+  typedef float Narrow __attribute__((vector_size(kLanes * sizeof(float))));
+  Narrow x;
+  std::memcpy(&x, p, sizeof(x));
+  return __builtin_convertvector(x, Lanes);
+}
+
+inline void store(double *p, Lanes x) { std::memcpy(p, &x, sizeof(x)); }
+
+inline double total(Lanes x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+
+// sums[i] += ⟨v_i, w⟩ over `rows` rows from `begin`, for `Count` consecutive vectors.
+template <int Count, class T>
+void add_dots(const T *const *v, const double *w, std::int64_t begin, std::int64_t rows,
+              double *sums) {
+  Lanes even[Count] = {}, odd[Count] = {};
+  std::int64_t r = 0;
+  for (; r + 2 * kLanes <= rows; r += 2 * kLanes) {
+    const Lanes w0 = load(w + begin + r), w1 = load(w + begin + r + kLanes);
+    for (int i = 0; i < Count; ++i) {
+      even[i] += load(v[i] + begin + r) * w0;
+      odd[i] += load(v[i] + begin + r + kLanes) * w1;
+    }
+  }
+  for (int i = 0; i < Count; ++i) {
+    double sum = total(even[i] + odd[i]);
+    for (std::int64_t tail = begin + r; tail < begin + rows; ++tail)
+      sum += static_cast<double>(v[i][tail]) * w[tail];
+    sums[i] += sum;
+  }
+}
+
+// w −= Σ_i c_i v_i over `rows` rows from `begin`, for `Count` consecutive vectors.
+template <int Count, class T>
+void subtract(const T *const *v, const double *c, double *w, std::int64_t begin,
+              std::int64_t rows) {
+  std::int64_t r = begin;
+  for (; r + kLanes <= begin + rows; r += kLanes) {
+    Lanes x = load(w + r);
+    for (int i = 0; i < Count; ++i)
+      x -= load(v[i] + r) * c[i];
+    store(w + r, x);
+  }
+  for (; r < begin + rows; ++r)
+    for (int i = 0; i < Count; ++i)
+      w[r] -= static_cast<double>(v[i][r]) * c[i];
+}
+
+template <class T>
+void add_all_dots(std::span<const T *const> v, const double *w, std::int64_t begin,
+                  std::int64_t rows, double *sums) {
+  std::size_t i = 0;
+  for (; i + 4 <= v.size(); i += 4)
+    add_dots<4>(v.data() + i, w, begin, rows, sums + i);
+  for (; i < v.size(); ++i)
+    add_dots<1>(v.data() + i, w, begin, rows, sums + i);
+}
+
+template <class T>
+void subtract_all(std::span<const T *const> v, const double *c, double *w, std::int64_t begin,
+                  std::int64_t rows) {
+  std::size_t i = 0;
+  for (; i + 4 <= v.size(); i += 4)
+    subtract<4>(v.data() + i, c + i, w, begin, rows);
+  for (; i < v.size(); ++i)
+    subtract<1>(v.data() + i, c + i, w, begin, rows);
+}
+
+double squares(const double *w, std::int64_t begin, std::int64_t rows) {
+  double sum = 0.0;
+  add_dots<1>(&w, w, begin, rows, &sum);
+  return sum;
+}
+
+// Runs body(begin, rows) on the panels of [begin, end).
+template <class Body> void panels(std::int64_t begin, std::int64_t end, Body &&body) {
+  for (; begin < end; begin += kPanel)
+    body(begin, std::min(kPanel, end - begin));
+}
+
+} // namespace
+
+template <class T>
+Basis<T>::Basis(std::int64_t n, std::int64_t capacity)
+    : n_(n), capacity_(capacity),
+      rows_(std::max(kMinimalRows, (n / kMostBlocks + kPanel) / kPanel * kPanel)),
+      blocks_((n + rows_ - 1) / rows_) {
+  raise_capacity(capacity);
+}
+
+template <class T> void Basis<T>::raise_capacity(std::int64_t capacity) {
+  product(product(n_, capacity, "`n` x `capacity`"), static_cast<std::int64_t>(sizeof(T)),
+          "`n` x `capacity` in bytes");
+  capacity_ = std::max(capacity_, capacity);
+}
+
+template <class T> std::span<const T> Basis<T>::operator[](std::int64_t i) const {
+  return {vectors_[static_cast<std::size_t>(i)], static_cast<std::size_t>(n_)};
+}
+
+template <class T> void Basis<T>::append(std::span<const double> w, double factor) {
+  require(size() < capacity_, "the basis is full: it holds its capacity of ", capacity_,
+          " vectors");
+  constexpr auto size_of = static_cast<std::int64_t>(sizeof(T));
+  constexpr std::int64_t line = static_cast<std::int64_t>(kCacheLine) / size_of;
+  const std::int64_t stride = (n_ + line - 1) / line * line;
+  const std::int64_t per_chunk = std::clamp<std::int64_t>(kChunkBytes / (stride * size_of), 1, 64);
+  const std::size_t most =
+      (vectors_.size() / 64 + 1) * 64; // the scratch of the passes grows with the chunks
+  vectors_.reserve(most);
+  step_.reserve(most);
+  partial_.reserve(static_cast<std::size_t>(blocks_) * (most + 1));
+  if (size() % per_chunk == 0) {
+    const auto bytes = static_cast<std::size_t>(stride * per_chunk * size_of);
+    chunks_.reserve(chunks_.size() + 1);
+    chunks_.emplace_back(static_cast<T *>(::operator new(bytes, std::align_val_t{kCacheLine})));
+  }
+  T *target = chunks_.back().get() + stride * (size() % per_chunk);
+  parallel_ranges(n_, rows_, n_, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r)
+      target[r] = static_cast<T>(w[static_cast<std::size_t>(r)] * factor);
+  });
+  vectors_.push_back(target);
+}
+
+template <class T> typename Basis<T>::Sums Basis<T>::collect(bool with_dots) {
+  const std::size_t width = vectors_.size() + 1;
+  std::fill(step_.begin(), step_.end(), 0.0);
+  Sums sums;
+  for (std::int64_t b = 0; b < blocks_; ++b) {
+    const double *block = partial_.data() + static_cast<std::size_t>(b) * width;
+    if (with_dots)
+      for (std::size_t i = 0; i + 1 < width; ++i)
+        step_[i] += block[i];
+    sums.norm += block[width - 1];
+  }
+  for (const double c : step_)
+    sums.coefficients += c * c;
+  sums.norm = std::sqrt(sums.norm);
+  sums.coefficients = std::sqrt(sums.coefficients);
+  return sums;
+}
+
+// step ← Vᵀw
+template <class T> typename Basis<T>::Sums Basis<T>::dots(std::span<double> w) {
+  const std::size_t width = vectors_.size() + 1;
+  step_.resize(vectors_.size());
+  partial_.assign(static_cast<std::size_t>(blocks_) * width, 0.0);
+  parallel_blocks(blocks_, work(1), [&](std::int64_t b, int) {
+    double *sums = partial_.data() + static_cast<std::size_t>(b) * width;
+    panels(b * rows_, std::min(n_, (b + 1) * rows_), [&](std::int64_t begin, std::int64_t rows) {
+      add_all_dots<T>(vectors_, w.data(), begin, rows, sums);
+      sums[width - 1] += squares(w.data(), begin, rows);
+    });
+  });
+  return collect(true);
+}
+
+// w −= V·step, and in the same sweep step ← Vᵀw of the new w.
+template <class T> typename Basis<T>::Sums Basis<T>::update(std::span<double> w, bool with_dots) {
+  const std::size_t width = vectors_.size() + 1;
+  partial_.assign(static_cast<std::size_t>(blocks_) * width, 0.0);
+  parallel_blocks(blocks_, work(with_dots ? 2 : 1), [&](std::int64_t b, int) {
+    double *sums = partial_.data() + static_cast<std::size_t>(b) * width;
+    panels(b * rows_, std::min(n_, (b + 1) * rows_), [&](std::int64_t begin, std::int64_t rows) {
+      subtract_all<T>(vectors_, step_.data(), w.data(), begin, rows);
+      if (with_dots)
+        add_all_dots<T>(vectors_, w.data(), begin, rows, sums);
+      sums[width - 1] += squares(w.data(), begin, rows);
+    });
+  });
+  return collect(with_dots);
+}
+
+template <class T>
+double Basis<T>::orthogonalise(std::span<double> w, std::span<double> coefficients) {
+  constexpr double rounding = 0.125 * std::numeric_limits<T>::epsilon();
+  const auto record = [&] {
+    for (std::size_t i = 0; i < step_.size(); ++i)
+      coefficients[i] += step_[i];
+  };
+  Sums sums = dots(w);
+  record();
+  sums = update(w, true);
+  for (int pass = 2; pass <= kMostPasses; ++pass) {
+    if (!(sums.coefficients > rounding * sums.norm))
+      return sums.norm;
+    record();
+    // "twice is enough" unless the pass removes most of w (Kahan; Parlett, The Symmetric Eigenvalue
+    // Problem, §6.9)
+    const bool cancels = sums.coefficients > 0.5 * sums.norm;
+    sums = update(w, cancels);
+    if (!cancels)
+      return sums.norm;
+  }
+  return 0.0;
+}
+
+template <class T>
+void Basis<T>::combine(std::span<const double> weights, std::int64_t count,
+                       std::span<double> rows) const {
+  const auto width = vectors_.size();
+  parallel_ranges(n_, rows_, work(count), [&](std::int64_t block_begin, std::int64_t block_end) {
+    panels(block_begin, block_end, [&](std::int64_t begin, std::int64_t size) {
+      for (std::int64_t q = 0; q < count; ++q) {
+        double *target = rows.data() + q * n_;
+        std::fill_n(target + begin, size, 0.0);
+        // subtract with negated weights: −(−x) is exact
+        subtract_all<T>(vectors_, weights.data() + static_cast<std::size_t>(q) * width, target,
+                        begin, size);
+        for (std::int64_t r = begin; r < begin + size; ++r)
+          target[r] = -target[r];
+      }
+    });
+  });
+}
+
+double norm(std::span<const double> w) {
+  const auto n = static_cast<std::int64_t>(w.size());
+  return std::sqrt(parallel_sum(n, 1 << 14, n, [&](std::int64_t begin, std::int64_t end) {
+    double sum = 0.0;
+    panels(begin, end,
+           [&](std::int64_t first, std::int64_t rows) { sum += squares(w.data(), first, rows); });
+    return sum;
+  }));
+}
+
+template class Basis<float>;
+template class Basis<double>;
+
+} // namespace unstuck

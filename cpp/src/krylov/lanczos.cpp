@@ -1,0 +1,225 @@
+// The Lanczos recurrence as a state machine: start, product, orthogonalisation, breakdown, restart,
+// Ritz pairs.
+#include "unstuck/krylov/lanczos.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "unstuck/error.hpp"
+#include "unstuck/parallel.hpp"
+
+namespace unstuck {
+namespace {
+
+// Norms within this range are squared without overflow and without losing digits to underflow.
+constexpr double kSmallestNorm = 1e-140, kLargestNorm = 1e140;
+constexpr std::int64_t kGrain = 1 << 14;
+
+double largest_magnitude(std::span<const double> w) {
+  double largest = 0.0;
+  for (const double x : w)
+    largest = std::max(largest, std::abs(x));
+  return largest;
+}
+
+template <class From> void copy(std::span<const From> from, std::vector<double> &to) {
+  const auto n = static_cast<std::int64_t>(from.size());
+  parallel_ranges(n, kGrain, n, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
+      to[i] = static_cast<double>(from[i]);
+  });
+}
+
+// Scales w by 2^-e so that its norm can be squared; returns e and the norm of the scaled vector.
+std::pair<int, double> bring_into_range(std::vector<double> &w, const char *name) {
+  double length = norm(w);
+  if (length >= kSmallestNorm && length <= kLargestNorm)
+    return {0, length};
+  const double largest = largest_magnitude(w);
+  require(!std::isnan(length) && std::isfinite(largest), "`", name,
+          "` must be finite, but it holds NaN or infinity");
+  int exponent = 0;
+  if (largest > 0.0) {
+    std::frexp(largest, &exponent);
+    for (double &x : w)
+      x = std::ldexp(x, -exponent);
+    length = norm(w);
+  }
+  return {exponent, length};
+}
+
+} // namespace
+
+template <class T>
+Lanczos<T>::Lanczos(std::int64_t n, std::int64_t capacity, std::span<const double> start,
+                    std::span<const double> locked)
+    : basis_((require(n >= 1, "`n` must be at least 1, got ", n), n),
+             (require(capacity >= 1, "`capacity` must be at least 1, got ", capacity),
+              capacity + static_cast<std::int64_t>(locked.size()) / n)),
+      locked_(static_cast<std::int64_t>(locked.size()) / n),
+      residual_(static_cast<std::size_t>(n)) {
+  require(locked.size() % static_cast<std::size_t>(n) == 0, "`locked` must hold whole rows of ", n,
+          " numbers");
+  require(locked_ < n, "`locked` holds ", locked_,
+          " vectors, which leaves nothing of a space of dimension ", n);
+  for (std::int64_t q = 0; q < locked_; ++q) {
+    set_residual(locked.subspan(static_cast<std::size_t>(q * n), static_cast<std::size_t>(n)),
+                 "locked");
+    basis_.append(residual_, 1.0 / residual_norm_);
+  }
+  set_residual(start, "start");
+}
+
+// residual_ ← start without its components in the basis.
+template <class T> void Lanczos<T>::set_residual(std::span<const double> start, const char *name) {
+  require(static_cast<std::int64_t>(start.size()) == n(), "`", name, "` must have ", n(),
+          " entries, got ", start.size());
+  std::vector<double> w(start.begin(), start.end());
+  const double length = bring_into_range(w, name).second;
+  std::vector<double> coefficients(static_cast<std::size_t>(basis_.size()));
+  const double left = basis_.size() > 0 ? basis_.orthogonalise(w, coefficients) : length;
+  // 1e-10: below it the complement's component is mostly rounding of the rest
+  require(left > 1e-10 * length, "`", name,
+          "` must not be zero or within the span of the vectors so far");
+  residual_ = std::move(w);
+  residual_norm_ = left;
+}
+
+template <class T> std::span<const T> Lanczos<T>::next() {
+  if (!pending_) {
+    require(!exhausted_, "the Krylov space is exhausted after ", steps(), " steps; ",
+            steps() == dimension() ? "the whole space is spanned"
+                                   : "call `restart` with a fresh Gaussian vector");
+    require(steps() < capacity(), "the capacity of ", capacity(),
+            " steps is used up; raise it with `raise_capacity`");
+    coefficients_.reserve(static_cast<std::size_t>(basis_.size() / 64 + 1) * 64 + 1);
+    const auto most = static_cast<std::size_t>(steps() / 64 + 1) * 64;
+    for (std::vector<double> *entries : {&alpha_, &beta_, &coupling_})
+      entries->reserve(most);
+    basis_.append(residual_, 1.0 / residual_norm_);
+    pending_ = true;
+  }
+  return basis_[basis_.size() - 1];
+}
+
+template <class T> void Lanczos<T>::push(std::span<const float> w) {
+  require(static_cast<std::int64_t>(w.size()) == n(), "`w` must have ", n(), " entries, got ",
+          w.size());
+  require(pending_, "call `next` before `push`: there is no vector whose product is awaited");
+  copy(w, residual_);
+  orthogonalise_product();
+}
+
+template <class T> void Lanczos<T>::push(std::span<const double> w) {
+  require(static_cast<std::int64_t>(w.size()) == n(), "`w` must have ", n(), " entries, got ",
+          w.size());
+  require(pending_, "call `next` before `push`: there is no vector whose product is awaited");
+  copy(w, residual_);
+  orthogonalise_product();
+}
+
+template <class T> void Lanczos<T>::orthogonalise_product() {
+  const auto [exponent, length] = bring_into_range(residual_, "w");
+  const double size = std::ldexp(length, exponent);
+  require(std::isfinite(size), "`w` is too large: its norm overflows float64");
+  coefficients_.assign(static_cast<std::size_t>(basis_.size()), 0.0);
+  residual_norm_ = basis_.orthogonalise(residual_, coefficients_);
+  largest_product_ = std::max(largest_product_, size);
+  exponent_ = exponent;
+  commit(std::ldexp(coefficients_.back(), exponent), std::ldexp(residual_norm_, exponent));
+}
+
+template <class T> void Lanczos<T>::commit(double alpha, double residual) {
+  constexpr double epsilon = std::numeric_limits<T>::epsilon();
+  const double rounding = 0.5 * epsilon * largest_product_;
+  alpha_.push_back(alpha);
+  const bool spanned = steps() == dimension();
+  invariant_ = spanned || residual <= 10.0 * epsilon * std::sqrt(static_cast<double>(steps())) *
+                                          largest_product_;
+  exhausted_ = spanned || residual <= 0.1 * rounding;
+  beta_.push_back(spanned ? 0.0 : std::max(residual, rounding));
+  coupling_.push_back(beta_.back());
+  pending_ = false;
+  ritz_.reset();
+}
+
+template <class T> void Lanczos<T>::restart(std::span<const double> start) {
+  require(invariant_ && !pending_,
+          "`restart` needs an invariant run whose last product was pushed");
+  require(steps() < dimension(), "the whole space is spanned: there is nothing left to restart in");
+  set_residual(start, "start");
+  if (!restarts_.empty() && restarts_.back() == steps())
+    return;
+  restarts_.push_back(steps());
+  coupling_.back() = 0.0;
+  exhausted_ = false;
+}
+
+template <class T> std::span<const T> Lanczos<T>::basis_vector(std::int64_t i) const {
+  require(i >= 0 && locked_ + i < basis_.size(), "basis vector ", i, " does not exist");
+  return basis_[locked_ + i];
+}
+
+template <class T> Recurrence Lanczos<T>::recurrence() const {
+  // a run without a step yet says nothing
+  const bool fresh = !restarts_.empty() && restarts_.back() == steps();
+  return {alpha_, beta_, dimension(),
+          std::span(restarts_).first(restarts_.size() - (fresh ? 1 : 0))};
+}
+
+template <class T> const typename Lanczos<T>::Ritz &Lanczos<T>::ritz() const {
+  if (!ritz_) {
+    std::vector<std::int64_t> ends;
+    const Recurrence runs = recurrence();
+    for (const std::int64_t step : runs.restarts)
+      ends.push_back(step - 1);
+    if (steps() > 0)
+      ends.push_back(steps() - 1);
+    TridiagonalEigen pairs = eigen(tridiagonal(), ends);
+    std::vector<double> residuals(pairs.values.size(), 0.0);
+    for (std::size_t i = 0; i < residuals.size(); ++i)
+      for (std::size_t r = 0; r < ends.size(); ++r)
+        residuals[i] += beta_[static_cast<std::size_t>(ends[r])] *
+                        std::abs(pairs.components[i * ends.size() + r]);
+    ritz_ = Ritz{std::move(pairs.values), std::move(residuals)};
+  }
+  return *ritz_;
+}
+
+template <class T> std::span<const double> Lanczos<T>::ritz_values() const { return ritz().values; }
+
+template <class T> std::span<const double> Lanczos<T>::residuals() const {
+  return ritz().residuals;
+}
+
+template <class T>
+void Lanczos<T>::ritz_vectors(std::span<const std::int64_t> indices, std::span<double> rows) const {
+  const auto k = static_cast<std::size_t>(steps()), width = static_cast<std::size_t>(basis_.size());
+  require(rows.size() == indices.size() * static_cast<std::size_t>(n()), "`rows` must hold ",
+          indices.size(), " x ", n(), " numbers, got ", rows.size());
+  for (const std::int64_t i : indices)
+    require(i >= 0 && i < steps(), "`indices` must be in [0, ", steps(), "), got ", i);
+  std::vector<std::int64_t> all(k);
+  for (std::size_t j = 0; j < k; ++j)
+    all[j] = static_cast<std::int64_t>(j);
+  const TridiagonalEigen pairs = eigen(tridiagonal(), all);
+  std::vector<double> weights(indices.size() * width, 0.0);
+  for (std::size_t q = 0; q < indices.size(); ++q)
+    std::copy_n(pairs.components.begin() +
+                    static_cast<std::ptrdiff_t>(static_cast<std::size_t>(indices[q]) * k),
+                k, weights.begin() + static_cast<std::ptrdiff_t>(q * width) + locked_);
+  const auto count = static_cast<std::int64_t>(indices.size());
+  basis_.combine(weights, count, rows);
+  for (std::int64_t q = 0; q < count; ++q) {
+    const auto row = rows.subspan(static_cast<std::size_t>(q * n()), static_cast<std::size_t>(n()));
+    const double inverse = 1.0 / norm(row);
+    for (double &x : row)
+      x *= inverse;
+  }
+}
+
+template class Lanczos<float>;
+template class Lanczos<double>;
+
+} // namespace unstuck
