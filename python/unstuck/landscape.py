@@ -164,7 +164,7 @@ class FunctionLandscape:
         # a gradient is rounded to eps·‖g‖ at least, which a lucky pair of steps can hide
         slope = float(np.linalg.norm(self._gradient_at(point)))
         rounding = eps ** (2.0 / 3.0) * slope / (1.0 + float(np.linalg.norm(point)))
-        return worst + rounding
+        return float(worst + rounding)
 
     def _gradient_at(self, point: Array) -> Array:
         return self._as_vector(self._gradient(point.copy()), "gradient", point)

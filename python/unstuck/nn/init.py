@@ -58,7 +58,7 @@ class Initialiser:
         if self.name in ("constant", "zeros"):
             return np.full(shape, self.value if self.name == "constant" else 0.0)
         if self.name == "torch":
-            return rng.uniform(-1.0, 1.0, shape) * (self.gain / np.sqrt(fan_in))
+            return rng.uniform(-1.0, 1.0, shape) * (self.gain / float(np.sqrt(fan_in)))
         if self.name == "orthogonal":
             return self.gain * _orthogonal(fan_out, fan_in, rng)
         variance = {
@@ -68,13 +68,13 @@ class Initialiser:
         }[self.name.split("_")[0]]
         std = self.gain * float(np.sqrt(variance))
         if self.name.endswith("uniform"):
-            return rng.uniform(-1.0, 1.0, shape) * (np.sqrt(3.0) * std)
+            return rng.uniform(-1.0, 1.0, shape) * (float(np.sqrt(3.0)) * std)
         return rng.standard_normal(shape) * std
 
     def bias(self, size: int, fan_in: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """A bias of `size` numbers, in float64."""
         if self.name == "torch":
-            return rng.uniform(-1.0, 1.0, size) * (self.gain / np.sqrt(fan_in))
+            return rng.uniform(-1.0, 1.0, size) * (self.gain / float(np.sqrt(fan_in)))
         return np.full(size, self.value if self.name == "constant" else 0.0)
 
 

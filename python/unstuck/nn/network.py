@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..errors import ArgumentError, ArgumentTypeError, CheckpointError
-from ..files import write_atomically
+from ..atomic_file import write_atomically
 from ..landscape import Block, check_theta
 from .init import Initialiser, as_initialiser
 from .layers import Layer, Linear, describe, restore
@@ -191,7 +191,7 @@ class Network:
 
 def _dtype_name(dtype: Any) -> str:
     try:
-        name = np.dtype(dtype).name
+        name = str(np.dtype(dtype).name)
     except TypeError as error:
         raise ArgumentTypeError(f'`dtype` must be "float32" or "float64", got {dtype!r}') from error
     if name not in _CORES:
