@@ -1,5 +1,4 @@
-// Binds the update rules: names, hyper-parameters, slots, and the update of a flat parameter
-// vector.
+// Binds the update rules: names, hyper-parameters, slots, and one update of a flat vector.
 #include "unstuck/optim/step.hpp"
 
 #include "arrays.hpp"

@@ -1,6 +1,8 @@
 """Optimizers: update rules that change a flat parameter vector in place, one pass over memory each."""
 
+from . import rules
 from .base import Optimizer
-from .rules import RULES, SGD, Adam, RMSProp, from_state
+from .rules import *  # noqa: F403  # a new rule is exported by its own file
 
-__all__ = ["RULES", "SGD", "Adam", "Optimizer", "RMSProp", "from_state"]
+__all__ = ["Optimizer"]
+__all__ += rules.__all__

@@ -115,8 +115,7 @@ class Optimizer:
                 raise ArgumentTypeError(f"`{name}` must be a NumPy array, got {type(array).__name__}")
         if self.n is not None and theta.shape != (self.n,):
             raise ArgumentError(
-                f"`theta` must have shape ({self.n},), the size of the state, got {theta.shape}; "
-                "`init` starts anew"
+                f"`theta` must have shape ({self.n},), the size of the state, got {theta.shape}; `init` starts anew"
             )
         if self.dtype is not None and theta.dtype != self.dtype:
             raise ArgumentTypeError(

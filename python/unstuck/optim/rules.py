@@ -10,6 +10,8 @@ from ..errors import ArgumentError
 from ..ranges import BELOW_ONE, FLAG, FRACTION, NON_NEGATIVE
 from .base import Optimizer, Rate
 
+__all__ = ["RULES", "SGD", "Adam", "RMSProp", "from_state"]
+
 
 class SGD(Optimizer):
     """Gradient descent with momentum (heavy ball) or Nesterov momentum.
@@ -44,13 +46,10 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(
-            lr, momentum=momentum, nesterov=nesterov, dampening=dampening, weight_decay=weight_decay
-        )
+        super().__init__(lr, momentum=momentum, nesterov=nesterov, dampening=dampening, weight_decay=weight_decay)
         if nesterov and (momentum == 0.0 or dampening != 0.0):
             raise ArgumentError(
-                "`nesterov` needs `momentum` > 0 and `dampening` = 0, "
-                f"got momentum={momentum}, dampening={dampening}"
+                f"`nesterov` needs `momentum` > 0 and `dampening` = 0, got momentum={momentum}, dampening={dampening}"
             )
 
 
@@ -96,9 +95,7 @@ class RMSProp(Optimizer):
         momentum: float = 0.0,
         centered: bool = False,
     ) -> None:
-        super().__init__(
-            lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered
-        )
+        super().__init__(lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered)
 
 
 class Adam(Optimizer):
