@@ -1,6 +1,5 @@
 // ns per parameter and GB/s of every update rule, beside a copy of the same kind of arrays.
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -9,12 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "timing.hpp"
 #include "unstuck/optim/step.hpp"
 #include "unstuck/parallel.hpp"
 
 namespace {
 
 using namespace unstuck;
+using bench::median_seconds;
 using Changes = std::map<std::string, double>;
 
 // Every rule with its defaults, and these.
@@ -24,25 +25,6 @@ const std::vector<std::pair<std::string, Changes>> kOptions = {
     {"RMSProp", {{"centered", 1.0}, {"momentum", 0.9}}},
     {"Adam", {{"amsgrad", 1.0}}},
 };
-
-// Median seconds of one call, over batches of at least 20 ms.
-template <class F> double median_seconds(F &&call) {
-  using Clock = std::chrono::steady_clock;
-  const auto time = [&](int calls) {
-    const auto start = Clock::now();
-    for (int k = 0; k < calls; ++k)
-      call();
-    return std::chrono::duration<double>(Clock::now() - start).count();
-  };
-  int calls = 1;
-  while (time(calls) < 0.02)
-    calls *= 2;
-  std::vector<double> seconds;
-  for (int repeat = 0; repeat < 9; ++repeat)
-    seconds.push_back(time(calls) / calls);
-  std::nth_element(seconds.begin(), seconds.begin() + 4, seconds.end());
-  return seconds[4];
-}
 
 template <class T> void bench_copy(const char *type, std::int64_t n) {
   const std::vector<T> from(static_cast<std::size_t>(n), T(1));

@@ -157,35 +157,49 @@ typename Objective<T>::Value Objective<T>::gradient(const T *theta, Selection se
   return finish(plan, loss, theta, gradient, space);
 }
 
-// gradient = Σ groups + l2·θ, and its squared norm, in one pass.
+// gradient[begin … end) = Σ groups + l2·θ; `parts` null: the gradient already holds the sum.
+template <class T>
+static void add_groups(const T *parts, std::int64_t groups, std::int64_t n, T l2, const T *theta,
+                       std::int64_t begin, std::int64_t end, T *gradient) {
+  if (parts) {
+    const T *second = parts + n;
+    for (std::int64_t i = begin; i < end; ++i)
+      gradient[i] = parts[i] + second[i];
+    for (std::int64_t g = 2; g < groups; ++g)
+      for (std::int64_t i = begin; i < end; ++i)
+        gradient[i] += parts[g * n + i];
+  }
+  if (l2 != T(0))
+    for (std::int64_t i = begin; i < end; ++i)
+      gradient[i] += l2 * theta[i];
+}
+
+// Σ x² in float64 by 16 interleaved sums: fills the vector lanes and keeps one order.
+template <class T> static double sum_of_squares(const T *x, std::int64_t n) {
+  double lanes[16] = {};
+  std::int64_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (int j = 0; j < 16; ++j)
+      lanes[j] += static_cast<double>(x[i + j]) * static_cast<double>(x[i + j]);
+  double sum = 0.0;
+  for (const double lane : lanes)
+    sum += lane;
+  for (; i < n; ++i)
+    sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return sum;
+}
+
+// gradient = Σ groups + l2·θ, and its squared norm while it is in the cache.
 template <class T>
 typename Objective<T>::Value Objective<T>::finish(const Plan &plan, double loss, const T *theta,
                                                   T *gradient, Workspace<T> &space) const {
   const std::int64_t n = network_->size(), ranges = (n + kRange - 1) / kRange;
   space.squares.assign(static_cast<std::size_t>(ranges), 0.0);
-  const T l2 = static_cast<T>(l2_);
+  const T *parts = plan.groups > 1 ? space.gradients.data() : nullptr;
   parallel_blocks(ranges, n * plan.groups / 4, [&](std::int64_t range, int) {
     const std::int64_t begin = range * kRange, end = std::min(n, begin + kRange);
-    if (plan.groups > 1) {
-      std::copy(space.gradients.data() + begin, space.gradients.data() + end, gradient + begin);
-      for (std::int64_t g = 1; g < plan.groups; ++g) {
-        const T *part = space.gradients.data() + g * n;
-        for (std::int64_t i = begin; i < end; ++i)
-          gradient[i] += part[i];
-      }
-    }
-    double lanes[8] = {}; // eight interleaved sums: vectorises and keeps one order
-    if (l2_ != 0.0)
-      for (std::int64_t i = begin; i < end; ++i)
-        gradient[i] += l2 * theta[i];
-    for (std::int64_t i = begin; i + 8 <= end; i += 8)
-      for (int j = 0; j < 8; ++j)
-        lanes[j] += static_cast<double>(gradient[i + j]) * static_cast<double>(gradient[i + j]);
-    double sum = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) +
-                 ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
-    for (std::int64_t i = begin + (end - begin) / 8 * 8; i < end; ++i)
-      sum += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
-    space.squares[static_cast<std::size_t>(range)] = sum;
+    add_groups(parts, plan.groups, n, static_cast<T>(l2_), theta, begin, end, gradient);
+    space.squares[static_cast<std::size_t>(range)] = sum_of_squares(gradient + begin, end - begin);
   });
   double square = 0.0;
   for (const double part : space.squares)
