@@ -20,9 +20,7 @@ def found() -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Benchmarks against rivals.")
-    parser.add_argument(
-        "names", nargs="*", metavar="name", help=f"one of: {', '.join(found())}; default: all"
-    )
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one of: {', '.join(found())}; default: all")
     parser.add_argument("--json", action="store_true", help="print one JSON document to stdout")
     parser.add_argument("--quick", action="store_true", help="small sizes, few repeats: does it run at all?")
     options = parser.parse_args(arguments)

@@ -53,9 +53,7 @@ class Comparison:
     def ratios(self) -> dict[str, tuple[float, float, float]]:
         """{rival: median and quartiles over the repeats of its time / our time}."""
         (_, ours), *rivals = self.timings.items()
-        within = {
-            name: [b / a for a, b in zip(ours.repeats, rival.repeats, strict=True)] for name, rival in rivals
-        }
+        within = {name: [b / a for a, b in zip(ours.repeats, rival.repeats, strict=True)] for name, rival in rivals}
         return {name: (statistics.median(values), *_quartiles(values)) for name, values in within.items()}
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,8 +69,7 @@ class Comparison:
             for name, t in self.timings.items()
         }
         ratios = {
-            name: dict(zip(("ratio", "low", "high"), values, strict=True))
-            for name, values in self.ratios().items()
+            name: dict(zip(("ratio", "low", "high"), values, strict=True)) for name, values in self.ratios().items()
         }
         rate = None
         if self.bytes_moved is not None:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..errors import ArgumentError, ArgumentTypeError, CheckpointError
 from ..atomic_file import write_atomically
+from ..errors import ArgumentError, ArgumentTypeError, CheckpointError
 from ..landscape import Block, check_theta
 from .init import Initialiser, as_initialiser
 from .layers import Layer, Linear, describe, restore
