@@ -54,14 +54,14 @@ class Rule:
     """One update rule.
 
     oracle: (θ, g, state, lr, t, **hyper) → θ, filling state under the names of the slots.
-    torch: our hyper-parameters as PyTorch's class name and arguments.
+    torch: our hyper-parameters as PyTorch's class name and arguments; None if PyTorch has no such rule.
     options: values of hyper-parameters, every combination of which is tested, if `allowed`.
     refused: (arguments, part of the message).
     lr: a rate at which 20 steps change θ visibly.
     """
 
     oracle: Callable[..., Any]
-    torch: Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]
+    torch: Callable[[dict[str, Any]], tuple[str, dict[str, Any]]] | None
     options: dict[str, tuple[Any, ...]]
     refused: list[tuple[dict[str, Any], str]]
     lr: float = 0.05
@@ -70,11 +70,7 @@ class Rule:
     def combinations(self) -> list[dict[str, Any]]:
         """Every allowed combination of the options."""
         products = itertools.product(*self.options.values())
-        return [
-            h
-            for h in (dict(zip(self.options, values, strict=True)) for values in products)
-            if self.allowed(h)
-        ]
+        return [h for h in (dict(zip(self.options, values, strict=True)) for values in products) if self.allowed(h)]
 
 
 def _adam_arguments(hyper):
@@ -181,12 +177,13 @@ def run(optimizer: us.optim.Optimizer, theta: Any, gradients: list[Any]) -> Any:
 
 def oracle_run(
     rule: str, optimizer: us.optim.Optimizer, theta: Any, gradients: list[Any]
-) -> tuple[Any, dict[str, Any], float]:
-    """θ and state after all gradients in float64, and the largest |θ| on the way."""
+) -> tuple[Any, dict[str, Any], dict[str, float]]:
+    """θ and state after all gradients in float64, and the largest value of each ("theta" and slots) on the way."""
     theta, state = theta.astype(np.float64), {}
-    largest = np.max(np.abs(theta))
+    largest = {"theta": float(np.max(np.abs(theta)))}
     for t, g in enumerate(gradients):
         hyper = dict(optimizer.hyper)
         theta = RULES[rule].oracle(theta, g.astype(np.float64), state, rate(rule, t), t + 1, **hyper)
-        largest = max(largest, np.max(np.abs(theta)))
-    return theta, state, float(largest)
+        for name, values in {"theta": theta, **state}.items():
+            largest[name] = max(largest.get(name, 0.0), float(np.max(np.abs(values))))
+    return theta, state, largest

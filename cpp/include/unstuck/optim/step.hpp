@@ -29,7 +29,7 @@ std::vector<std::string> slot_names(RuleId rule, const double *hyper);
 template <class T> class PreparedStep {
 public:
   // Updates the parameters begin … end−1. theta, gradient and slots[k] point to parameter 0.
-  // A parameter's result does not depend on how the ranges are cut.
+  // A parameter's bits depend neither on how the ranges are cut nor on the CPU level.
   void apply(std::int64_t begin, std::int64_t end, T *theta, const T *gradient,
              T *const *slots) const {
     loop_(scalars_.data(), gradient_scale_, begin, end, theta, gradient, slots);
