@@ -9,9 +9,13 @@ _variant.load()  # first of all: later imports may load another OpenMP runtime
 from . import _core as _core
 from . import data, errors, nn, optim, plot, report, schedules
 from .certificate import verify
+from .critical import Bracket, CriticalPoint, Verdict, classify
+from .escape import Escape, escape
 from .landscape import FunctionLandscape, Landscape
+from .minimize import Path, minimize
 from .network_landscape import NetworkLandscape
 from .operators import HessianOperator
+from .search import Critical, find_critical
 from .standardise import Standardiser
 from .threads import threads
 from .train import Trainer
@@ -19,14 +23,24 @@ from .train import Trainer
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bracket",
+    "Critical",
+    "CriticalPoint",
+    "Escape",
     "FunctionLandscape",
     "HessianOperator",
     "Landscape",
     "NetworkLandscape",
+    "Path",
     "Standardiser",
     "Trainer",
+    "Verdict",
+    "classify",
     "data",
     "errors",
+    "escape",
+    "find_critical",
+    "minimize",
     "nn",
     "optim",
     "plot",

@@ -1,0 +1,88 @@
+"""Both ends of the Hessian's spectrum as measured: verified Rayleigh quotients inside, certified bounds outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..landscape import Landscape
+from ..operators import HessianOperator
+from .directional import slope_at
+from .gate import norm_of
+from .probes import finite_product
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What is known about the spectrum.
+
+    Attributes:
+        lower: λ_min is not below this (with the confidence asked for; surely when `complete`), rounding included.
+        low: verified Rayleigh quotient of `low_vector`: λ_min is not above this.
+        high: verified Rayleigh quotient of `high_vector`: λ_max is not below this.
+        upper: λ_max is not above this.
+        low_vector: unit vector (n,), float64.
+        high_vector: unit vector (n,), float64.
+        values: all eigenvalues when `complete`, else verified Rayleigh–Ritz values at the low end, ascending.
+        error: how far `lower`, `upper` and `values` may be off; already taken off the first two.
+        slack: how far `low` and `high` may be off: the noise of difference quotients, 0 for exact products.
+        complete: the whole spectrum was computed.
+        noise: error of vᵀHv for unit v, the largest of all measurements.
+        certify: certify(tolerance=τ) gives the JSON-able record that `verify` re-checks.
+        predict: target ↦ further steps until the lower bound reaches it (upper: until the upper bound sinks to it).
+    """
+
+    lower: float
+    low: float
+    high: float
+    upper: float
+    low_vector: Array
+    high_vector: Array
+    values: Array
+    error: float
+    slack: float
+    complete: bool
+    noise: float
+    certify: Callable[..., dict[str, Any]]
+    predict: Callable[[str, float], int | None] = lambda end, target: None
+
+    @property
+    def norm(self) -> float:
+        """‖H‖ from the verified ends."""
+        return max(abs(self.low), abs(self.high))
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """A verified Rayleigh quotient.
+
+    Attributes:
+        value: yᵀHy/yᵀy, sums in float64.
+        noise: how far difference quotients along y differ when their step is doubled; 0 for exact products.
+    """
+
+    value: float
+    noise: float
+
+
+def rayleigh(land: Landscape, theta: Array, op: HessianOperator, y: Array) -> Quotient:
+    """yᵀHy/yᵀy from one fresh product; y is rounded to the operator's type first and its norm taken after that."""
+    rounded = y.astype(op.dtype)
+    wide = rounded.astype(np.float64)
+    product = finite_product(op, rounded).astype(np.float64)
+    size = norm_of(wide)
+    value = float((wide / size) @ (product / size))
+    return Quotient(value, 0.0 if op.exact else difference_noise(land, theta, wide / size, value))
+
+
+def difference_noise(land: Landscape, theta: Array, v: Array, value: float) -> float:
+    """|second difference with twice the usual step − value|: bounds truncation (three times it) and rounding."""
+    step = 2.0 * float(np.cbrt(np.finfo(land.dtype).eps)) * (1.0 + norm_of(theta))
+    wide = (slope_at(land, theta, v, step) - slope_at(land, theta, v, -step)) / (2 * step)
+    return abs(wide - value)

@@ -1,0 +1,220 @@
+"""classify: the decision procedure, from probes through the ends of the spectrum to one verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError, ArgumentTypeError
+from ..landscape import Landscape
+from ..operators import HessianOperator, as_operator
+from . import dense, lanczos, probes, rules
+from .directional import DirectionalModel, measure
+from .ends import Ends
+from .gate import Gate, gate, norm_of, radius_at
+from .result import Bracket, CriticalPoint, Verdict
+
+Array = NDArray[Any]
+Progress = Callable[[int, int], None]
+
+FEWEST_PRODUCTS = 8
+
+
+def classify(
+    land: Landscape,
+    theta: Array | None = None,
+    tolerance: float | None = None,
+    confidence: float = 1 - 1e-6,
+    max_products: int | None = None,
+    seed: int = 0,
+    exact: bool | None = None,
+    progress: Progress | None = None,
+) -> CriticalPoint:
+    """What kind of point is `theta`: saddle, minimum, maximum, degenerate, or not critical at all?
+
+    Probes come first: loss, gradient and product must be finite and the same twice, the operator symmetric; what
+    products are off by is measured and widens the tolerance. Then the ends of the Hessian's spectrum: all of it for
+    n ≤ 512 (or `exact=True`), else Lanczos from a Gaussian start with both ends watched.
+
+    Guarantee: STRICT_SADDLE is proved by two vectors v, u whose quotients vᵀHv < −τ and uᵀHu > +τ were computed
+    afresh. LOCAL_MINIMUM (every eigenvalue ≥ +τ), LOCAL_MAXIMUM and "no eigenvalue below −τ" (DEGENERATE) hold with
+    probability `confidence` over the random start, whatever the Hessian; surely when the whole spectrum is computed.
+    Rounding is a measured widening of the bounds, not part of this probability.
+
+    Args:
+        land: the landscape; a network's is judged on all of its data.
+        theta: the point (n,), not changed. None: the landscape's current point.
+        tolerance: τ in units of curvature; eigenvalues within ±τ count as flat. None: 1e-4·‖H‖. Raised to the
+            measured noise of the products where it lies below.
+        confidence: in (0, 1).
+        max_products: most Hessian-vector products, ≥ 8; UNDECIDED when they do not suffice. None: as many as the
+            whole spectrum takes (n ≤ 512), else 1000 and what the memory budget holds.
+        seed: of the random vectors; the same seed gives the same answer to the bit.
+        exact: True: the whole spectrum for n ≤ 3000. False: Lanczos from n = 3 on. None: by n and max_products.
+        progress: called as progress(products, most products).
+
+    Returns:
+        A `CriticalPoint`; `str()` of it is one sentence.
+
+    Raises:
+        ArgumentError: theta is missing or has a wrong shape, or an argument is out of range.
+        NonFiniteError: theta, the loss, the gradient or a product is not finite.
+        NonDeterministicError: the same call gave two different results (dropout, shuffling).
+        OperatorError: the operator is not symmetric, or a callback returned a wrong size.
+
+    Source: the a-posteriori bound is that of van Dorsselaer, Hochstenbach and van der Vorst (2000), SIAM Journal on
+    Matrix Analysis 22; the test of what is critical compares the decreases of Royer, O'Neill and Wright (2020).
+    """
+    started = time.perf_counter()
+    request = _checked(land, tolerance, confidence, max_products, exact, progress)
+    point = probes.finite_theta(land, theta)
+    op = as_operator(land.hessian(point))
+    before = op.products
+    rng = np.random.default_rng(seed)
+    probe = probes.probe(land, point, op, rng)
+    gradient_norm = norm_of(probe.gradient)
+    if request.whole:
+        ends = dense.whole_spectrum(land, point, op, probe.noise, progress)
+    else:
+        goal = lanczos.Goal(tolerance, gradient_norm, radius_at(point), probe.noise, 1.0 - confidence)
+        ends = lanczos.both_ends(land, point, op, goal, request.budget - probes.PRODUCTS, rng, progress)
+    judged = _judge(land, point, op, probe, ends, tolerance)
+    return _answer(
+        land,
+        point,
+        probe,
+        ends,
+        judged,
+        confidence,
+        products=op.products - before,
+        seconds=time.perf_counter() - started,
+    )
+
+
+@dataclass(frozen=True)
+class _Request:
+    whole: bool
+    budget: int
+
+
+def _checked(
+    land: Landscape,
+    tolerance: float | None,
+    confidence: float,
+    max_products: int | None,
+    exact: bool | None,
+    progress: Any,
+) -> _Request:
+    """Arguments in range, and the way to go."""
+    for name in ("n", "dtype", "loss", "gradient", "hessian"):
+        if not hasattr(land, name):
+            raise ArgumentTypeError(f"`land` must be a landscape, got {type(land).__name__} without `{name}`")
+    if tolerance is not None and not 0.0 <= tolerance < np.inf:
+        raise ArgumentError(f"`tolerance` must be a curvature ≥ 0 or None, got {tolerance!r}")
+    if not 0.0 < confidence < 1.0:
+        raise ArgumentError(f"`confidence` must lie strictly between 0 and 1, got {confidence!r}")
+    if max_products is not None and (
+        isinstance(max_products, bool) or not hasattr(max_products, "__index__") or max_products < FEWEST_PRODUCTS
+    ):
+        raise ArgumentError(f"`max_products` must be an integer ≥ {FEWEST_PRODUCTS} or None, got {max_products!r}")
+    if progress is not None and not callable(progress):
+        raise ArgumentTypeError(f"`progress` must be callable or None, got {type(progress).__name__}")
+    needed = land.n + probes.PRODUCTS + 2
+    if exact and land.n > dense.LARGEST:
+        raise ArgumentError(f"`exact=True` needs n ≤ {dense.LARGEST}, this landscape has n = {land.n}")
+    if exact and max_products is not None and max_products < needed:
+        raise ArgumentError(f"`exact=True` needs {needed} products, `max_products` allows {max_products}")
+    affordable = max_products is None or max_products >= needed
+    whole = land.n < 3 or (exact if exact is not None else land.n <= dense.DEFAULT and affordable)
+    return _Request(whole, max_products if max_products is not None else lanczos.PRODUCTS)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    verdict: Verdict
+    tolerance: float
+    gate: Gate
+    kink: bool | None
+
+
+def _judge(
+    land: Landscape, theta: Array, op: HessianOperator, probe: probes.Probe, ends: Ends, asked: float | None
+) -> _Judged:
+    tolerance = rules.tolerance_for(asked, ends.norm, ends.noise, ends.error)
+    radius = radius_at(theta)
+
+    def along(vector: Array, curvature: float) -> DirectionalModel:
+        return measure(
+            land,
+            theta,
+            vector,
+            curvature=curvature,
+            gradient=probe.gradient,
+            norm=ends.norm,
+            radius=radius,
+            noise=max(ends.noise if not op.exact else 0.0, op.noise),
+        )
+
+    gradient_norm = norm_of(probe.gradient)
+    low = along(ends.low_vector, ends.low)
+    third = low.third if ends.low < -tolerance else 0.0
+    opening = gate(gradient_norm, ends.low, ends.norm, tolerance, radius, third)
+    verdict = rules.verdict_for(ends, tolerance, opening)
+    kinks = [low.kink]
+    if verdict is not Verdict.NOT_CRITICAL and ends.high_vector is not ends.low_vector:
+        kinks.append(along(ends.high_vector, ends.high).kink)
+    kink = True if True in kinks else None if None in kinks else False
+    return _Judged(verdict, tolerance, opening, kink)
+
+
+def _answer(
+    land: Landscape,
+    theta: Array,
+    probe: probes.Probe,
+    ends: Ends,
+    judged: _Judged,
+    confidence: float,
+    *,
+    products: int,
+    seconds: float,
+) -> CriticalPoint:
+    tau, verdict = judged.tolerance, judged.verdict
+    down = ends.low < -tau
+    return CriticalPoint(
+        verdict=verdict,
+        lambda_min=Bracket(min(ends.lower, ends.low), ends.low + ends.slack),
+        lambda_max=Bracket(ends.high - ends.slack, max(ends.upper, ends.high)),
+        direction=ends.low_vector / norm_of(ends.low_vector) if down else None,
+        index=rules.index_for(ends, tau, land.n),
+        tolerance=tau,
+        gradient_norm=norm_of(probe.gradient),
+        products=products,
+        seconds=seconds,
+        kink=judged.kink,
+        confidence=1.0 if ends.complete else confidence,
+        certificate=ends.certify(tolerance=tau),
+        loss=probe.loss,
+        n=land.n,
+        method="dense" if ends.complete else "lanczos",
+        noise=ends.noise,
+        flat=rules.flat_count(ends, tau),
+        gate=judged.gate,
+        lower_bound=land.lower_bound,
+        at_lower_bound=_at_lower_bound(land, theta, probe.loss, ends.norm),
+        further_products=rules.further_products(ends, tau) if verdict is Verdict.UNDECIDED else None,
+    )
+
+
+def _at_lower_bound(land: Landscape, theta: Array, loss: float, norm: float) -> bool:
+    """L(θ) equals the stated bound within what rounding θ and L by one unit can change."""
+    bound = land.lower_bound
+    if bound is None:
+        return False
+    eps = float(np.finfo(land.dtype).eps)
+    reach = max(1.0, norm_of(theta))
+    return bool(loss - bound <= 4 * eps * abs(bound) + eps * norm * reach**2 / 2)

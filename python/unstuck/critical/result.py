@@ -1,0 +1,124 @@
+"""What classify answers: the verdict, the bracketed ends of the spectrum, and how sure it is."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from .gate import Gate
+
+if TYPE_CHECKING:
+    from ..report.facts import Fact
+
+Array = NDArray[Any]
+
+
+class Verdict(enum.Enum):
+    """What kind of point it is; the value is the meaning in words."""
+
+    STRICT_SADDLE = "the loss curves down along one direction and up along another: both are proved"
+    LOCAL_MINIMUM = "the loss curves up in every direction"
+    LOCAL_MAXIMUM = "the loss curves down in every direction"
+    DEGENERATE = "a direction is flat within the tolerance, so second derivatives cannot decide"
+    NOT_CRITICAL = "the gradient is not small: descending along it gains more than curvature could"
+    UNDECIDED = "the allowed number of products did not suffice; the brackets say what is known"
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """An interval that holds one eigenvalue.
+
+    Attributes:
+        lower: for λ_min, holds with the stated confidence; for λ_max, a verified Rayleigh quotient.
+        upper: for λ_min, a verified Rayleigh quotient; for λ_max, holds with the stated confidence.
+
+    Where products are difference quotients, the verified ends are moved outwards by their measured noise.
+    """
+
+    lower: float
+    upper: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.lower <= value <= self.upper
+
+    @property
+    def width(self) -> float:
+        """Upper − lower."""
+        return self.upper - self.lower
+
+
+@dataclass(frozen=True, eq=False)
+class CriticalPoint:
+    """Answer of `classify`; `str()` of it is one sentence with numbers.
+
+    Attributes:
+        verdict: one of `Verdict`.
+        lambda_min: bracket of the smallest eigenvalue of the Hessian.
+        lambda_max: bracket of the largest.
+        direction: unit vector (n,) with verified negative curvature below −tolerance, or None.
+        index: (at_least, at_most) number of eigenvalues below −tolerance; at_most is None if not certified.
+        tolerance: τ, in units of curvature: what lies within ±τ counts as flat; never below the measured noise.
+        gradient_norm: ‖∇L(θ)‖.
+        products: Hessian-vector products used.
+        seconds: wall-clock time used.
+        kink: True when the loss has a kink along an end of the spectrum (no second derivative there), False when
+            not, None when rounding hides it, or the loss bends otherwise than its Hessian product says.
+        confidence: probability with which the certified ends of the brackets hold; 1.0 when the whole spectrum
+            was computed. Rounding is a widening of the brackets, never part of this probability.
+        certificate: JSON-able record that `unstuck.verify` re-checks.
+        loss: L(θ).
+        n: number of parameters.
+        method: "dense" (whole spectrum) or "lanczos" (both ends).
+        noise: measured error of vᵀHv for a unit vector v.
+        flat: number of eigenvalues within ±tolerance; None when only the ends are known.
+        gate: the numbers behind "critical or not".
+        lower_bound: the landscape's stated lower bound of its loss, or None.
+        at_lower_bound: True when the loss equals that bound within rounding.
+        further_products: for UNDECIDED, how many more products are predicted to decide; None if unpredictable.
+    """
+
+    verdict: Verdict
+    lambda_min: Bracket
+    lambda_max: Bracket
+    direction: Array | None
+    index: tuple[int, int | None]
+    tolerance: float
+    gradient_norm: float
+    products: int
+    seconds: float
+    kink: bool | None
+    confidence: float
+    certificate: dict[str, Any] = field(repr=False)
+    loss: float
+    n: int
+    method: str
+    noise: float
+    flat: int | None
+    gate: Gate
+    lower_bound: float | None = None
+    at_lower_bound: bool = False
+    further_products: int | None = None
+
+    @property
+    def norm(self) -> float:
+        """‖H‖ = max(|λ_min|, |λ_max|) from the verified ends."""
+        return max(abs(self.lambda_min.upper), abs(self.lambda_max.lower))
+
+    def __str__(self) -> str:
+        from .sentence import sentence
+
+        return sentence(self)
+
+    def facts(self) -> list[Fact]:
+        """The answer as a list of facts, the verdict first."""
+        from .sentence import facts
+
+        return facts(self)
+
+    def _repr_html_(self) -> str:
+        from .sentence import as_html
+
+        return as_html(self)

@@ -1,0 +1,158 @@
+"""A verified step along negative curvature: sign, length from a model, and roll-back when the loss does not fall."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .critical import CriticalPoint, Verdict
+from .critical.directional import DirectionalModel, measure
+from .critical.gate import norm_of, radius_at
+from .critical.probes import finite_gradient, finite_product, finite_theta
+from .critical.sentence import number
+from .errors import ArgumentError, ArgumentTypeError
+from .landscape import Landscape
+from .operators import as_operator
+
+Array = NDArray[Any]
+
+_SHARE = 0.25  # of the predicted decrease must really happen
+_HALVINGS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Escape:
+    """Answer of `escape`.
+
+    Attributes:
+        theta: the new point (n,); a copy of the old one when nothing was gained.
+        loss_before: L at the old point.
+        loss_after: L(theta), never above loss_before.
+        predicted_decrease: what the model promised for the step taken; for the last step tried when none was.
+        step: ‖theta − old point‖ > 0; 0 when nothing was gained. The sign is already in theta.
+        succeeded: the loss fell by at least a quarter of what was predicted, and by more than rounding.
+        curvature: vᵀHv along the direction, measured anew.
+        slope: vᵀ∇L along the direction taken, ≤ 0 or within rounding of 0.
+        trials: evaluations of the loss.
+    """
+
+    theta: Array
+    loss_before: float
+    loss_after: float
+    predicted_decrease: float
+    step: float
+    succeeded: bool
+    curvature: float
+    slope: float
+    trials: int
+
+    def __str__(self) -> str:
+        if not self.succeeded:
+            return (
+                f"No escape: {self.trials} trial steps along the direction of curvature {number(self.curvature)} did "
+                f"not lower the loss {number(self.loss_before)}, so the point is unchanged."
+            )
+        return (
+            f"Escaped: a step of length {number(self.step)} along the direction of curvature {number(self.curvature)} "
+            f"lowered the loss from {number(self.loss_before)} to {number(self.loss_after)}, a decrease of "
+            f"{number(self.loss_before - self.loss_after)} where {number(self.predicted_decrease)} was predicted."
+        )
+
+
+def escape(land: Landscape, theta: Array, cp: CriticalPoint) -> Escape:
+    """Leave a saddle, or any point with negative curvature, along `cp.direction`.
+
+    The model along the unit direction v is slope·t + ½ρt² + (M/6)t³ + (Q/24)t⁴ with ρ = vᵀHv and the third and
+    fourth derivatives M = |φ'''|, Q = max(φ'''', 0) measured from slopes (with slope = Q = 0 its lowest point is
+    2|ρ|/M and promises 2|ρ|³/(3M²)). The first step is its lowest point, at most max(1, ‖θ‖); steps are halved
+    until a quarter of the promised decrease is real. Both signs are tried, the downhill one first; when the slope
+    is within rounding, both at each length, and the lower loss is taken.
+
+    Args:
+        land: the landscape.
+        theta: the point that `cp` describes, (n,); it is not changed.
+        cp: answer of `classify` at theta, with a direction.
+
+    Returns:
+        An `Escape`; its loss_after is never above loss_before, whatever happens.
+
+    Raises:
+        ArgumentError: `cp` has no direction of negative curvature, or none at this theta.
+        NonFiniteError: theta, or the loss or gradient there, is not finite.
+
+    Source: the cubic model and its acceptance follow Royer, O'Neill and Wright (2020), Mathematical Programming 180.
+    """
+    point = finite_theta(land, theta)
+    v = _direction(land, cp)
+    loss, gradient = finite_gradient(land, point)
+    op = as_operator(land.hessian(point))
+    product = finite_product(op, v.astype(op.dtype)).astype(np.float64)
+    curvature = float(v @ product)
+    if not curvature < 0.0:
+        raise ArgumentError(
+            f"`cp` does not fit `theta`: its direction has curvature {curvature:.3g} here, which is not negative; "
+            "pass the theta that was classified"
+        )
+    radius = radius_at(point)
+    model = measure(
+        land,
+        point,
+        v,
+        curvature=curvature,
+        gradient=gradient,
+        norm=max(cp.norm, abs(curvature)),
+        radius=radius,
+        noise=op.noise,
+    )
+    return _descend(land, point, v, loss, model, largest=100.0 * radius)
+
+
+def _direction(land: Landscape, cp: CriticalPoint) -> Array:
+    if not isinstance(cp, CriticalPoint):
+        raise ArgumentTypeError(f"`cp` must be the answer of classify, got {type(cp).__name__}")
+    if cp.direction is None:
+        advice = "follow the gradient" if cp.verdict is Verdict.NOT_CRITICAL else "no step of second order leads down"
+        raise ArgumentError(f"`cp` has no direction of negative curvature (verdict {cp.verdict.name}): {advice}")
+    v = np.asarray(cp.direction, dtype=np.float64)
+    if v.shape != (land.n,):
+        raise ArgumentError(
+            f"`cp` belongs to another landscape: its direction has shape {v.shape}, expected ({land.n},)"
+        )
+    return v / norm_of(v)
+
+
+def _descend(land: Landscape, point: Array, v: Array, loss: float, model: DirectionalModel, largest: float) -> Escape:
+    """Halve the step, on the downhill side or both, until the loss falls by its share of the prediction."""
+    if model.slope > 0.0:
+        v, model = -v, model.reversed()
+    level = abs(model.slope) <= model.slope_noise
+    rounding = 8.0 * float(np.finfo(land.dtype).eps) * abs(loss)
+    first = model.best_step(largest)
+    trials, predicted = 0, 0.0
+    for sides in [(1.0, -1.0)] if level else [(1.0,), (-1.0,)]:
+        ahead = model if sides[0] > 0.0 else model.reversed()
+        for halving in range(_HALVINGS):
+            t = first / 2.0**halving
+            predicted = -ahead.change(t)
+            if predicted <= rounding and halving:
+                break
+            after, side, moved = min((_reach(land, point, side * t * v, side) for side in sides), key=_loss_of)
+            trials += len(sides)
+            if after < loss and predicted > 0.0 and loss - after >= max(_SHARE * predicted, rounding):
+                length = norm_of(np.subtract(moved, point, dtype=np.float64))
+                slope = side * model.slope
+                return Escape(moved, loss, after, predicted, length, True, model.curvature, slope, trials)
+    return Escape(point, loss, loss, max(predicted, 0.0), 0.0, False, model.curvature, model.slope, trials)
+
+
+def _reach(land: Landscape, point: Array, move: Array, side: float) -> tuple[float, float, Array]:
+    moved = (point + move).astype(land.dtype)
+    after = land.loss(moved)
+    return (after if np.isfinite(after) else float("inf")), side, moved
+
+
+def _loss_of(reached: tuple[float, float, Array]) -> float:
+    return reached[0]
