@@ -7,7 +7,7 @@ from . import _variant
 _variant.load()  # first of all: later imports may load another OpenMP runtime
 
 from . import _core as _core
-from . import data, errors, nn, optim, plot, report, schedules
+from . import data, errors, labs, nn, optim, plot, report, schedules
 from .certificate import verify
 from .critical import Bracket, CriticalPoint, Verdict, classify
 from .escape import Escape, escape
@@ -40,6 +40,7 @@ __all__ = [
     "errors",
     "escape",
     "find_critical",
+    "labs",
     "minimize",
     "nn",
     "optim",

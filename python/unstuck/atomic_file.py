@@ -5,9 +5,35 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import ArgumentError, ArgumentTypeError
+from .plain_text import plain
+
+
+def check_target(path: str | os.PathLike[str], endings: Sequence[str]) -> Path:
+    """`path` if a file with one of the endings can go there; asked before long work, so that none is lost.
+
+    Raises:
+        ArgumentError: another ending, a folder, or a folder that is missing or not writable.
+        ArgumentTypeError: `path` is no path.
+    """
+    goal = _as_path(path)
+    shown = plain(goal.name, 80)
+    if goal.suffix.lower() not in endings:
+        listed = f"{', '.join(endings[:-1])} or {endings[-1]}"
+        raise ArgumentError(f"`path` must end in {listed}, got '{shown}'")
+    try:
+        folder = goal.parent.is_dir() and os.access(goal.parent, os.W_OK)
+        taken = goal.is_dir()
+    except ValueError as error:
+        raise ArgumentError(f"`path`: '{shown}' is no file name: {error}") from None
+    if taken:
+        raise ArgumentError(f"`path` must name a file, '{shown}' is a folder")
+    if not folder:
+        raise ArgumentError(f"`path`: the folder for '{shown}' does not exist or is not writable")
+    return goal
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -23,9 +49,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
         ArgumentError: the folder is missing or not writable, or `path` is a folder; nothing is left behind.
         ArgumentTypeError: `path` is no path.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise ArgumentTypeError(f"`path` must be a path, got {type(path).__name__}")
-    goal = Path(path)
+    goal = _as_path(path)
     if goal.is_dir() or goal.name in ("", ".", ".."):
         raise ArgumentError("`path` must name a file, got a folder")
     temporary = goal.with_name(f".{goal.name[:100]}.{secrets.token_hex(8)}.tmp")
@@ -44,9 +68,15 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
             raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ArgumentError(f"`path`: cannot write {goal.name!r}: {reason}") from None
+        raise ArgumentError(f"`path`: cannot write '{plain(goal.name, 80)}': {reason}") from None
     _sync_folder(goal.parent)
     return goal
+
+
+def _as_path(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentTypeError(f"`path` must be a path, got {type(path).__name__}")
+    return Path(path)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import DataError
-from ..report.facts import plain
+from ..plain_text import plain
 from .limits import Limits
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..report.facts import plain
+from ..plain_text import plain
 from .columns import Selection, check_names, choose_columns
 from .limits import Limits, open_regular, shown
 
@@ -100,9 +100,7 @@ class _Lines:
         if len(line) > self._limit:
             raise DataError(f"{self.place()}: longer than {self._limit:,} characters")
         if "\0" in line:
-            raise DataError(
-                f"{self.place()}: holds NUL bytes; it is binary or UTF-16, not a CSV file in UTF-8"
-            )
+            raise DataError(f"{self.place()}: holds NUL bytes; it is binary or UTF-16, not a CSV file in UTF-8")
         return line
 
     def place(self) -> str:
@@ -134,9 +132,7 @@ def _read_rows(lines: _Lines, wanted: Selection, limits: Limits) -> RawTable:
         labels.append(known.setdefault(label, label))
         where.append(lines.number)
         if len(labels) > limits.rows or len(values) > limits.cells:
-            raise DataError(
-                f"{lines.file} is too large: over {limits.rows:,} rows or {limits.cells:,} numbers"
-            )
+            raise DataError(f"{lines.file} is too large: over {limits.rows:,} rows or {limits.cells:,} numbers")
     numbers = np.frombuffer(values, dtype=np.float64) if len(values) else np.empty(0)
     table = numbers.reshape(len(labels), len(columns))
     return RawTable(table, tuple(names[i] for i in columns), labels, where)

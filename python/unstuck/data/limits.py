@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import DataError
-from ..report.facts import plain
+from ..plain_text import plain
 
 
 @dataclass(frozen=True)

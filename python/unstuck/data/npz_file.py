@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..report.facts import plain
+from ..plain_text import plain
 from .columns import Selection, check_names, choose_columns
 from .csv_file import RawTable
 from .limits import Limits, open_regular, shown
@@ -44,13 +44,9 @@ def _assemble(file: str, arrays: dict[str, NDArray[Any]], labels: NDArray[Any], 
     for name, values in arrays.items():
         _check_feature(file, name, values, len(labels))
         width = math.prod(values.shape[1:])
-        columns += (
-            [name] if values.ndim == 1 else [f"{name}_{i}" for i in range(min(width, limits.columns + 1))]
-        )
+        columns += [name] if values.ndim == 1 else [f"{name}_{i}" for i in range(min(width, limits.columns + 1))]
         if len(columns) > limits.columns or len(columns) * len(labels) > limits.cells:
-            raise DataError(
-                f"{file} is too large: {len(labels):,} rows of more than {limits.columns:,} features"
-            )
+            raise DataError(f"{file} is too large: {len(labels):,} rows of more than {limits.columns:,} features")
     if not columns:
         raise DataError(f"{file} has no feature: its arrays have no columns")
     table = np.empty((len(labels), len(columns)))
@@ -92,9 +88,7 @@ def _read_array(file: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, limi
     with archive.open(info) as stream:
         shape, fortran, dtype = _header(place, stream)
         if dtype.kind not in "fiubUS" or dtype.hasobject:
-            raise DataError(
-                f"{place} has dtype {plain(dtype, 60)}; numbers or plain text are needed, never objects"
-            )
+            raise DataError(f"{place} has dtype {plain(dtype, 60)}; numbers or plain text are needed, never objects")
         needed = math.prod(shape) * dtype.itemsize
         if needed > limits.inflated_bytes or needed > info.file_size:
             raise DataError(f"{place} promises {needed:,} bytes but stores {info.file_size:,}")
@@ -129,6 +123,5 @@ def _check_feature(file: str, name: str, values: NDArray[Any], rows: int) -> Non
         raise DataError(f"{file}: the array `{plain(name, 80)}` holds text; encode it as numbers, or drop it")
     if values.ndim == 0 or values.shape[0] != rows:
         raise DataError(
-            f"{file}: the array `{plain(name, 80)}` has shape {values.shape}, "
-            f"the target has {rows:,} rows; drop it"
+            f"{file}: the array `{plain(name, 80)}` has shape {values.shape}, the target has {rows:,} rows; drop it"
         )

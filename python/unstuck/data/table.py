@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, ArgumentTypeError, DataError
-from ..report.facts import plain
+from ..plain_text import plain
 from .columns import Selection, is_number
 from .csv_file import MISSING, RawTable, read_csv
 from .limits import Limits, shown
@@ -141,9 +141,7 @@ def _text_classes(file: str, raw: RawTable, target: str, task: Task | None) -> T
         culprit = f"{raw.place(row)} holds '{plain(text, 60)}'"
         if task == "regression":
             raise DataError(f"{place} is not numeric ({culprit}); regression needs numbers")
-        raise DataError(
-            f"{place} is neither numeric ({culprit}) nor a set of classes ({what} in {len(codes):,} rows)"
-        )
+        raise DataError(f"{place} is neither numeric ({culprit}) nor a set of classes ({what} in {len(codes):,} rows)")
     reason = _reason("classification", task, target, what)
     return Table(raw.features, codes.astype(np.int64), "classification", reason, raw.names, target, classes)
 
@@ -167,7 +165,5 @@ def _numbers(file: str, raw: RawTable, target: str) -> NDArray[np.float64] | Non
             return None
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
-        raise DataError(
-            f"{file}, {raw.place(int(bad[0]))}: the target `{plain(target, 80)}` is not a finite number"
-        )
+        raise DataError(f"{file}, {raw.place(int(bad[0]))}: the target `{plain(target, 80)}` is not a finite number")
     return numbers

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..atomic_file import write_atomically
+from ..atomic_file import check_target, write_atomically
 from ..errors import ArgumentError, ArgumentTypeError
 from . import charts
 from .facts import STATUSES, Fact, Status, jsonable, plain
 from .svg import Chart
 from .text import facts_text, report_text
 
-__all__ = ["Chart", "Fact", "Report", "build", "charts", "facts_text", "jsonable", "plain"]
+ENDINGS = (".html", ".json", ".txt")
+__all__ = ["ENDINGS", "Chart", "Fact", "Report", "build", "charts", "facts_text", "jsonable", "plain"]
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,9 @@ class Report:
             ArgumentError: another ending, or the file cannot be written.
             ArgumentTypeError: `path` is no path.
         """
-        if not isinstance(path, (str, os.PathLike)):
-            raise ArgumentTypeError(f"`path` must be a path, got {type(path).__name__}")
-        makers = {".html": self.html, ".htm": self.html, ".json": self.json, ".txt": self.text}
-        make = makers.get(Path(path).suffix.lower())
-        if make is None:
-            raise ArgumentError(
-                f"`path` must end in .html, .json or .txt, got {plain(Path(path).name, 80)!r}"
-            )
-        return write_atomically(path, make().encode("utf-8"))
+        goal = check_target(path, ENDINGS)
+        make = {".json": self.json, ".txt": self.text}.get(goal.suffix.lower(), self.html)
+        return write_atomically(goal, make().encode("utf-8"))
 
     def _repr_html_(self) -> str:
         from .html import fragment

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
-from .facts import plain
+from ..plain_text import plain
 from .svg import ROLES, Chart, draw
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ def loss_curve(
     return Chart(title, caption, draw(paint))
 
 
-def gradient_norm(
-    steps: ArrayLike, norm: ArrayLike, events: Sequence[Event] = (), caption: str = ""
-) -> Chart:
+def gradient_norm(steps: ArrayLike, norm: ArrayLike, events: Sequence[Event] = (), caption: str = "") -> Chart:
     """Gradient norm against the step; arguments as in `loss_curve`."""
 
     def paint(axes: Axes) -> None:
@@ -86,9 +84,7 @@ def spectrum_ends(
     ends = {"lowest eigenvalue": lambda_min, "highest eigenvalue": lambda_max}
     for name, (lower, upper) in ends.items():
         if not (np.isfinite([lower, upper]).all() and lower <= upper):
-            raise ArgumentError(
-                f"the bracket of the {name} must be finite and ordered, got [{lower}, {upper}]"
-            )
+            raise ArgumentError(f"the bracket of the {name} must be finite and ordered, got [{lower}, {upper}]")
     if not (np.isfinite(tolerance) and tolerance >= 0):
         raise ArgumentError(f"`tolerance` must be finite and not negative, got {tolerance}")
     numbers = np.array([*lambda_min, *lambda_max])
@@ -100,9 +96,7 @@ def spectrum_ends(
         axes.axvspan(-threshold, threshold, color=ROLES["grid"], lw=0)
         axes.axvline(0, color=ROLES["muted"], lw=1)
         for row, (name, (lower, upper)) in enumerate(ends.items()):
-            colour = (
-                ROLES["bad"] if upper < -tolerance else ROLES["good"] if lower > tolerance else ROLES["muted"]
-            )
+            colour = ROLES["bad"] if upper < -tolerance else ROLES["good"] if lower > tolerance else ROLES["muted"]
             axes.plot([lower, upper], [-row, -row], color=colour, lw=7, solid_capstyle="butt", alpha=0.45)
             axes.plot([lower, upper], [-row, -row], "|", color=colour, ms=16, mew=2.4)
             axes.annotate(
@@ -113,9 +107,7 @@ def spectrum_ends(
                 ha="left" if upper < -threshold else "right" if lower > threshold else "center",
             )
         span = 6 * reach
-        axes.set_xlim(
-            min(-threshold * 4, 3 * float(numbers.min())) if numbers.min() < 0 else -threshold * 8, span
-        )
+        axes.set_xlim(min(-threshold * 4, 3 * float(numbers.min())) if numbers.min() < 0 else -threshold * 8, span)
         axes.set_ylim(-1.5, 0.8)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)

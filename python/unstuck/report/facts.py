@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -12,19 +11,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ..errors import ArgumentError, ArgumentTypeError
+from ..plain_text import plain
+
+__all__ = ["STATUSES", "Fact", "Status", "jsonable", "plain"]
 
 Status = Literal["good", "warn", "bad", "info"]
 STATUSES: tuple[str, ...] = get_args(Status)
 
 _NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-# C0, C1, line and paragraph separators, bidirectional overrides: they move cursors and reorder text
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]+")
-
-
-def plain(text: Any, limit: int = 2000) -> str:
-    """`text` as one line without control characters, at most `limit` long; safe in a terminal and a log."""
-    line = _CONTROL.sub(" ", str(text)).encode("utf-8", "replace").decode("utf-8").strip()
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def jsonable(value: Any) -> Any:

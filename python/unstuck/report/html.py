@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .facts import Fact, Status, plain
+from ..plain_text import plain
+from .facts import Fact, Status
 from .svg import with_own_ids
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ def page(report: Report) -> str:
 def fragment(title: str, sentence: str, facts: Sequence[Fact], status: Status = "info") -> str:
     """A small box with the sentence and a table of the facts, for `_repr_html_` in notebooks."""
     template = _environment().get_template("fragment.html")
-    return str(
-        template.render(title=title, sentence=sentence, facts=facts, status=status, words=WORDS, plain=plain)
-    )
+    return str(template.render(title=title, sentence=sentence, facts=facts, status=status, words=WORDS, plain=plain))
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
-from .facts import plain
+from ..plain_text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,9 +137,7 @@ def check_svg(svg: str) -> None:
         for name, value in element.attrib.items():
             link = name.endswith("href") and not value.startswith(("#", "data:image/png;base64,"))
             if name.startswith("on") or link or "url(" in value.replace("url(#", ""):
-                raise ArgumentError(
-                    f"`svg` must not link or run anything: `{plain(name, 40)}` of <{element.tag}>"
-                )
+                raise ArgumentError(f"`svg` must not link or run anything: `{plain(name, 40)}` of <{element.tag}>")
 
 
 def with_own_ids(svg: str, prefix: str) -> str:

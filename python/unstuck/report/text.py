@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from .facts import Fact, plain
+from ..plain_text import plain
+from .facts import Fact
 
 MARKS = {"good": "✓", "warn": "!", "bad": "✗", "info": "·"}
 
@@ -22,9 +23,7 @@ def facts_text(facts: Iterable[Fact], width: int = 100) -> str:
     return "\n".join(lines)
 
 
-def report_text(
-    title: str, sentence: str, sections: Sequence[tuple[str, Sequence[Fact]]], width: int = 100
-) -> str:
+def report_text(title: str, sentence: str, sections: Sequence[tuple[str, Sequence[Fact]]], width: int = 100) -> str:
     """The whole report; sections are (heading, facts), empty ones are left out."""
     lines = [plain(title), "", *wrap(plain(sentence), width)]
     for heading, facts in sections:

@@ -1,0 +1,77 @@
+"""Run a lab: an experiment that shows what the lecture claims, with a figure and a claim that can fail."""
+
+from __future__ import annotations
+
+from dataclasses import fields, make_dataclass
+from typing import Any
+
+from ..atomic_file import check_target
+from ..labs import NAMES, Lab, load
+from ..labs.frame import ENDINGS
+from ..settings import setting
+from .output import Output
+
+
+def group() -> Any:
+    """`unstuck lab --list` and one command per lab, built from the lab's settings."""
+    import rich_click as click
+
+    class Labs(click.RichGroup):
+        def list_commands(self, ctx: Any) -> list[str]:
+            return list(NAMES)
+
+        def get_command(self, ctx: Any, name: str) -> Any:
+            return lab_command(load(name)) if name in NAMES else None
+
+    def callback(show: bool, json_: bool) -> int | None:
+        context: Any = click.get_current_context()
+        if show:
+            code = list_labs(Output(json=json_))
+            context.exit(code)
+        if context.invoked_subcommand is None:
+            raise click.UsageError(f"which lab? There are {', '.join(NAMES)}", context)
+        return None
+
+    options: list[Any] = [
+        click.Option(["--list", "show"], is_flag=True, help="list the labs"),
+        click.Option(["--json", "json_"], is_flag=True, help="print the list as JSON"),
+    ]
+    return Labs(name="lab", params=options, callback=callback, help=__doc__, invoke_without_command=True)
+
+
+def list_labs(out: Output) -> int:
+    """Print name, statements of the lecture and title of every lab."""
+    labs = [load(name) for name in NAMES]
+    width = max(map(len, NAMES))
+    lines = [f"{lab.name:<{width}}  {'/'.join(lab.lecture):<10}  {lab.title}" for lab in labs]
+    out.result(
+        "\n".join(lines),
+        {"labs": [{"name": lab.name, "lecture": lab.lecture, "title": lab.title} for lab in labs]},
+    )
+    return 0
+
+
+def lab_command(lab: Lab) -> Any:
+    """The command of one lab: every setting of it, and --out."""
+    from .options import command
+
+    out_field = ("out", "str | None", setting("write the figure to this .png, .svg or .pdf file", None))
+    settings = make_dataclass("LabSettings", [out_field], bases=(lab.settings,), frozen=True)
+
+    def run(chosen: Any, out: Output) -> int:
+        if chosen.out is not None:
+            check_target(chosen.out, ENDINGS)
+        values = {field.name: getattr(chosen, field.name) for field in fields(lab.settings)}
+        found = lab.run(**values)
+        verdict = "The claim holds." if found.holds else "The claim does not hold."
+        if chosen.out is not None:
+            written = found.save(chosen.out)
+            out.talk(f"Figure: {written.name}")
+        out.result(f"{verdict} {found.sentence}", found.to_dict())
+        return 0 if found.holds else 1
+
+    return command(lab.name, f"{lab.title}.\n\n{_without_first_line(lab.text)}", settings, run)
+
+
+def _without_first_line(text: str) -> str:
+    return text.split("\n", 1)[-1].strip()

@@ -1,0 +1,168 @@
+"""The report of `unstuck train`: how well it predicts, where it ended up, the curves that show it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__, _core
+from ..plain_text import plain
+from ..report import Chart, Fact, Report, build, charts
+from ..report.facts import Status
+
+if TYPE_CHECKING:
+    from ..critical import CriticalPoint
+    from ..train import Trainer
+    from .train import Prepared, Settings
+
+Array = NDArray[Any]
+STUCK = ("STRICT_SADDLE", "LOCAL_MAXIMUM")
+
+
+def finished(settings: Settings, prepared: Prepared, trainer: Trainer, point: CriticalPoint) -> Report:
+    """The report of a training that ran to its end; its status is "bad" where a way down is proved."""
+    stuck = point.verdict.name in STUCK or (point.verdict.name == "DEGENERATE" and point.direction is not None)
+    quality = measure(prepared, trainer)
+    loss = trainer.land.loss(trainer.theta)
+    ending = str(point)
+    sentence = (
+        f"After {settings.epochs} epochs the training loss is {loss:.4g}, {quality.value} ({quality.label}). {ending}"
+    )
+    remedies = []
+    if stuck:
+        remedies.append(
+            Fact(
+                "Leave along the direction of negative curvature",
+                "unstuck.escape",
+                "warn",
+                "A step along it lowers the loss without any change to the data or the network.",
+            )
+        )
+    elif point.verdict.name == "NOT_CRITICAL":
+        remedies.append(Fact("Train on", "more epochs", "info", "The gradient still promises more than the curvature."))
+    return build(
+        f"unstuck train: {plain(prepared.table.target, 80)}",
+        sentence,
+        [_task(prepared), quality, *point.facts()],
+        _figures(trainer, point),
+        {"verdict": point.verdict, "loss": loss, "certificate": point.certificate, "history": _history(trainer)},
+        remedies=remedies,
+        details=_details(settings, prepared, trainer),
+        status="bad" if stuck else "good" if point.verdict.name == "LOCAL_MINIMUM" else "info",
+    )
+
+
+def failed(settings: Settings, prepared: Prepared, trainer: Trainer, message: str) -> Report:
+    """The report of a training that met a loss or gradient that is not finite."""
+    done = trainer.t
+    remedy = Fact(
+        "Lower the learning rate",
+        f"--lr {float(trainer.opt.rate(0)) / 10:.3g}",
+        "warn",
+        "A loss that is not finite after finite data mostly means that the steps are too long.",
+    )
+    return build(
+        f"unstuck train: {plain(prepared.table.target, 80)}",
+        f"Training stopped after {done} updates: {message}",
+        [_task(prepared), Fact("outcome", "not finite", "bad", message)],
+        [charts.loss_curve(trainer.history["step"], trainer.history["loss"])] if done else [],
+        {"verdict": "NON_FINITE", "history": _history(trainer)},
+        remedies=[remedy],
+        details=_details(settings, prepared, trainer),
+        status="bad",
+    )
+
+
+def measure(prepared: Prepared, trainer: Trainer) -> Fact:
+    """How well the network predicts: accuracy or root mean square error, on held-out rows if there are any."""
+    held = len(prepared.held_y) > 0
+    X, y = (prepared.held_X, prepared.held_y) if held else (prepared.X, prepared.y)
+    outputs = np.asarray(trainer.land.net.predict(X, theta=trainer.theta), dtype=np.float64)  # type: ignore[attr-defined]
+    where = f"on {len(y):,} held-out rows" if held else "on the training rows"
+    if prepared.table.task == "classification":
+        right = outputs.argmax(axis=1) == y
+        share = float(right.mean())
+        base = float(np.bincount(y).max() / len(y))
+        sentence = f"{int(right.sum()):,} of {len(y):,} are right; always guessing the commonest class gets {base:.1%}."
+        data: dict[str, Any] = {"accuracy": share, "baseline": base, "rows": len(y)}
+        return Fact(f"accuracy {where}", f"{share:.1%}", _better(share, base), sentence, data)
+    error = prepared.unit * float(np.sqrt(np.mean((outputs[:, 0] - y) ** 2)))
+    base = prepared.unit * float(np.std(y))
+    sentence = f"Always predicting their mean has an error of {base:.4g}."
+    data = {"rmse": error, "baseline": base, "rows": len(y)}
+    return Fact(f"root mean square error {where}", f"{error:.4g}", _better(-error, -base), sentence, data)
+
+
+def _better(value: float, base: float) -> Status:
+    return "good" if value > base else "warn"
+
+
+def _task(prepared: Prepared) -> Fact:
+    table = prepared.table
+    rows = f"{len(prepared.X):,} + {len(prepared.held_y):,} rows"
+    data = {"task": table.task, "rows": len(prepared.X), "held": len(prepared.held_y), "classes": len(table.classes)}
+    return Fact("task", f"{table.task}, {len(table.features):,} features, {rows}", "info", table.reason, data)
+
+
+def _figures(trainer: Trainer, point: CriticalPoint) -> list[Chart]:
+    history = trainer.history
+    held = None
+    if len(history["validation_step"]):
+        held = (history["validation_step"], history["validation_loss"])
+    figures = [
+        charts.loss_curve(
+            history["step"],
+            history["loss"],
+            validation=held,
+            caption="Loss of each batch (faint) with its running median.",
+        )
+    ]
+    ends = [point.lambda_min.lower, point.lambda_min.upper, point.lambda_max.lower, point.lambda_max.upper]
+    if np.isfinite(ends).all():
+        figures.append(
+            charts.spectrum_ends(
+                (ends[0], ends[1]), (ends[2], ends[3]), point.tolerance, caption="At the end of the training."
+            )
+        )
+    if point.direction is not None:
+        figures.append(_along(trainer, point))
+    figures.append(charts.gradient_norm(history["step"], history["gradient_norm"]))
+    return figures
+
+
+def _along(trainer: Trainer, point: CriticalPoint) -> Chart:
+    """True loss and quadratic model along the direction of negative curvature."""
+    land, theta = trainer.land, np.asarray(trainer.theta, dtype=np.float64)
+    direction = np.asarray(point.direction, dtype=np.float64)
+    loss, gradient = land.gradient(trainer.theta)
+    slope = float(direction @ gradient)
+    t = np.linspace(-1, 1, 41) * 0.1 * max(1.0, float(np.linalg.norm(theta)))
+    true = [land.loss((theta + s * direction).astype(land.dtype)) for s in t]
+    model = loss + t * slope + 0.5 * t**2 * point.lambda_min.upper
+    return charts.along_direction(t, true, model, caption="From the end of the training, both ways.")
+
+
+def _details(settings: Settings, prepared: Prepared, trainer: Trainer) -> list[Fact]:
+    sizes = [len(prepared.table.features), *settings.hidden, max(len(prepared.table.classes), 1)]
+    network = f"{'-'.join(map(str, sizes))}, {settings.activation}, {trainer.land.n:,} parameters"
+    scaled = "standardised on the training part" if settings.standardise else "as they are"
+    return [
+        Fact("network", network, data={"sizes": sizes, "parameters": trainer.land.n}),
+        Fact("optimizer", f"{trainer.opt!r}"),
+        Fact("batch size", str(settings.batch_size), data=settings.batch_size),
+        Fact("updates", f"{trainer.t:,} in {trainer.epoch} epochs", data=trainer.t),
+        Fact("features", scaled, data=settings.standardise),
+        Fact("seed", str(settings.seed), data=settings.seed),
+        Fact("unstuck", f"{__version__}, CPU variant {_core.level}"),
+    ]
+
+
+def _history(trainer: Trainer) -> dict[str, Any]:
+    """At most 500 rows of the history, evenly spaced."""
+    history = trainer.history
+    keep = np.unique(np.linspace(0, history.updates - 1, 500).astype(int)) if history.updates else slice(0)
+    curves = {name: history[name][keep] for name in ("step", "loss", "gradient_norm", "lr")}
+    held = {name: history[name] for name in ("validation_step", "validation_loss", "validation_accuracy")}
+    return {**curves, **held}
