@@ -36,7 +36,8 @@ def minres(product: Callable[[Array], Array], b: Array, *, rtol: float, limit: i
     Args:
         product: v ↦ H·v.
         b: right side (n,), not zero.
-        rtol: stop at ‖r‖ ≤ rtol·‖b‖, or at ‖H·r‖ ≤ rtol·‖H‖·‖r‖ (r is all but in the null space).
+        rtol: stop at ‖r‖ ≤ rtol·‖b‖, or at ‖H·r‖ ≤ 1e-6·rtol·‖H‖·‖r‖ (r is all but in the
+            null space; a residual along small curvature is not).
         limit: most products.
 
     Guarantee: ‖r‖ never grows, and bᵀr = ‖r‖².
@@ -60,7 +61,7 @@ def minres(product: Callable[[Array], Array], b: Array, *, rtol: float, limit: i
         # QR of the tridiagonal matrix by one Givens rotation per column
         delta = c * alpha - c_old * s * beta
         r1, r2, r3 = float(np.hypot(delta, following)), s * alpha + c_old * c * beta, s_old * beta
-        if r1 <= 1e-15 * scale or np.hypot(delta, c * following) <= rtol * scale:
+        if r1 <= 1e-15 * scale or np.hypot(delta, c * following) <= 1e-6 * rtol * scale:
             break
         c_old, c, s_old, s = c, delta / r1, s, following / r1
         w_old, w = w, (v - r3 * w_old - r2 * w) / r1
