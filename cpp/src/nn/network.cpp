@@ -50,12 +50,13 @@ template <class T>
 Tape<T>::Tape(const Network<T> &network, std::int64_t row_count, Keep keep,
               std::int64_t loss_per_row)
     : memory(static_cast<std::size_t>(
-          product(row_count, per_row(network, keep, loss_per_row), "a pass"))),
+          product(row_count, per_row(network, keep, loss_per_row), "a pass") +
+          static_cast<std::int64_t>(4 * network.depth() + 1) * aligned_size<T>(1))),
       rows(row_count) {
   T *next = memory.data();
   const auto take = [&](std::int64_t per_row, bool wanted) {
     T *here = wanted && per_row > 0 ? next : nullptr;
-    next += here ? per_row * row_count : 0;
+    next += here ? aligned_size<T>(per_row * row_count) : 0;
     return here;
   };
   for (std::size_t i = 0; i < network.depth(); ++i) {
@@ -77,15 +78,16 @@ template <class T> std::int64_t TangentTape<T>::per_row(const Network<T> &networ
 
 template <class T>
 TangentTape<T>::TangentTape(const Network<T> &network, std::int64_t rows)
-    : memory(static_cast<std::size_t>(product(rows, per_row(network), "a tangent pass"))) {
+    : memory(static_cast<std::size_t>(product(rows, per_row(network), "a tangent pass") +
+                                      static_cast<std::int64_t>(network.depth() + 2) *
+                                          aligned_size<T>(1))) {
   T *next = memory.data();
   for (std::size_t i = 0; i < network.depth(); ++i) {
     r_h.push_back(next);
-    next += rows * network.layer(i).outputs();
+    next += aligned_size<T>(rows * network.layer(i).outputs());
   }
-  const std::int64_t left = rows * per_row(network) - (next - memory.data());
   r_delta[0] = next;
-  r_delta[1] = next + left / 2;
+  r_delta[1] = next + aligned_size<T>(rows * (per_row(network) - network.width()) / 2);
 }
 
 template <class T>

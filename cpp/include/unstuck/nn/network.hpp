@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "unstuck/aligned.hpp"
 #include "unstuck/nn/layer.hpp"
 
 namespace unstuck::nn {
@@ -48,7 +49,7 @@ enum class Keep { outputs, slopes, curvature };
 // h[i]: output of layer i; slope[i], bend[i]: see layer.hpp; delta[i]: ∂L/∂h[i]; `loss`: what the
 // loss keeps.
 template <class T> struct Tape {
-  std::vector<T> memory;
+  AlignedVector<T> memory;
   std::vector<T *> h, slope, delta, bend;
   T *loss = nullptr;
   std::int64_t rows = 0;
@@ -60,7 +61,7 @@ template <class T> struct Tape {
 
 // Tangents of one direction: Rh[i] of every layer, and two buffers between which Rδ travels down.
 template <class T> struct TangentTape {
-  std::vector<T> memory;
+  AlignedVector<T> memory;
   std::vector<T *> r_h;
   T *r_delta[2] = {nullptr, nullptr};
 
