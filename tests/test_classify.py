@@ -229,3 +229,56 @@ def test_numbers_in_words():
 
 def test_kink_is_said():
     assert "kink" in str(us.classify(separable("|x|", "x2"), np.zeros(2)))
+
+
+# ---------------------------------------------------------------- networks
+
+
+def trained_network(dtype, activation=us.nn.Tanh, steps=300):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 8)).astype(dtype)
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    net = us.nn.Network(
+        us.nn.Linear(8, 24), activation(), us.nn.Linear(24, 24), activation(), us.nn.Linear(24, 2),
+        input_shape=(8,), seed=1, dtype=dtype,
+    )  # fmt: skip
+    land = us.NetworkLandscape(net, us.nn.CrossEntropy(), X, y)
+    us.Trainer(land, us.optim.Adam(lr=1e-2), batch_size=200, seed=0).fit(steps=steps)
+    return land
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("steps", [0, 40, 300])
+def test_network_by_lanczos_and_by_the_whole_spectrum(dtype, steps):
+    land = trained_network(dtype, steps=steps)
+    assert land.n > 512
+    ends = us.classify(land)
+    whole = us.classify(land, exact=True)
+    assert (ends.method, whole.method) == ("lanczos", "dense")
+    assert ends.verdict is whole.verdict
+    assert ends.verdict is not us.Verdict.UNDECIDED
+    rounding = 4 * (ends.noise + whole.noise)
+    assert whole.lambda_min.lower - rounding <= ends.lambda_min.upper
+    assert ends.lambda_min.lower <= whole.lambda_min.upper + rounding
+    assert np.isclose(ends.lambda_max.lower, whole.lambda_max.lower, rtol=0.1)
+    assert ends.index[0] <= whole.index[1]
+    assert ends.tolerance <= 1.2e-4 * ends.norm
+
+
+def test_network_at_zero_weights_is_a_saddle():
+    # ½·mean‖W₂W₁x − y‖² without biases: H has the eigenvalues ±σᵢ of the cross-moment, hidden times each
+    rng = np.random.default_rng(4)
+    X = rng.standard_normal((50, 6))
+    y = X @ rng.standard_normal((6, 3))
+    net = us.nn.Network(
+        us.nn.Linear(6, 4, bias=False), us.nn.Linear(4, 3, bias=False), input_shape=(6,), seed=0, dtype="float64"
+    )
+    land = us.NetworkLandscape(net, us.nn.MSE(), X, y)
+    cp = us.classify(land, np.zeros(land.n))
+    assert cp.verdict is us.Verdict.STRICT_SADDLE
+    assert cp.index == (12, 12)
+    sigma = np.linalg.norm(2 * y.T @ X / y.size, 2)
+    assert np.isclose(-cp.lambda_min.upper, sigma)
+    e = us.escape(land, np.zeros(land.n), cp)
+    assert e.succeeded
+    assert e.loss_before - e.loss_after > 0.1 * e.loss_before

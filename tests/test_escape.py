@@ -62,17 +62,65 @@ def test_both_signs_when_the_slope_is_zero():
 
 
 def test_cubic_model_predicts():
-    # −x²/2·ρ + M|x|³/6 is the cubic model itself: step 2ρ/M, decrease 2ρ³/(3M²)
-    rho, m = 0.02, 3.0
+    # −s·x − ρx²/2 + Mx³/6 is the cubic model itself: its lowest point is (ρ + √(ρ² + 2Ms))/M
+    rho, m, s = 0.02, 3.0, 1e-4
     land = us.FunctionLandscape(
-        lambda w: -rho * w[0] ** 2 / 2 + m * w[0] ** 3 / 6 + w[1] ** 2,
-        lambda w: np.array([-rho * w[0] + m * w[0] ** 2 / 2, 2 * w[1]]),
+        lambda w: -s * w[0] - rho * w[0] ** 2 / 2 + m * w[0] ** 3 / 6 + w[1] ** 2,
+        lambda w: np.array([-s - rho * w[0] + m * w[0] ** 2 / 2, 2 * w[1]]),
         n=2,
         hvp=lambda w, v: np.array([(-rho + m * w[0]) * v[0], 2 * v[1]]),
     )
     e = us.escape(land, np.zeros(2), us.classify(land, np.zeros(2)))
-    assert np.isclose(e.step, 2 * rho / m, rtol=1e-6)
-    assert np.isclose(e.predicted_decrease, 2 * rho**3 / (3 * m**2), rtol=1e-6)
+    best = (rho + np.sqrt(rho**2 + 2 * m * s)) / m
+    assert np.isclose(e.step, best, rtol=1e-6)
+    assert np.isclose(e.predicted_decrease, -land.loss(np.array([best, 0])), rtol=1e-6)
+    assert np.isclose(e.loss_before - e.loss_after, e.predicted_decrease, rtol=1e-6)
+
+
+def test_step_at_a_symmetric_saddle():
+    # M = 0: the model's lowest point is √(−6ρ/Q) from the fourth derivative
+    land = separable("-x2", "x2")
+    quartic = us.FunctionLandscape(
+        lambda w: land.loss(w) + w[0] ** 4,
+        lambda w: land.gradient(w)[1] + np.array([4 * w[0] ** 3, 0]),
+        n=2,
+        hvp=lambda w, v: np.array([(12 * w[0] ** 2 - 2) * v[0], 2 * v[1]]),
+    )
+    e = us.escape(quartic, np.zeros(2), us.classify(quartic, np.zeros(2)))
+    assert np.isclose(e.step, np.sqrt(0.5), rtol=1e-4)
+    assert np.isclose(e.predicted_decrease, 0.25, rtol=1e-4)
+
+
+def test_the_step_grows_while_the_loss_falls():
+    # the third derivative at 0 promises little; beyond x = 0.1 the slope stays down to x = −1
+    land = us.FunctionLandscape(
+        lambda w: -0.01 * w[0] ** 2 / 2 - w[0] ** 3 / 6 + w[0] ** 4 / 8 + w[1] ** 2,
+        lambda w: np.array([-0.01 * w[0] - w[0] ** 2 / 2 + w[0] ** 3 / 2, 2 * w[1]]),
+        n=2,
+        hvp=lambda w, v: np.array([(-0.01 - w[0] + 1.5 * w[0] ** 2) * v[0], 2 * v[1]]),
+    )
+    e = us.escape(land, np.zeros(2), us.classify(land, np.zeros(2)))
+    assert e.theta[0] > 0.5
+    assert e.loss_before - e.loss_after > 100 * e.predicted_decrease
+
+
+def test_a_kink_is_crossed_by_a_scan():
+    # a smooth hilltop, 1e-4 wide, in a groove of slope 0.01: only longer steps gain
+    def height(x):
+        return 0.01 * min(abs(x), 0.3) - 2 * max(abs(x) - 0.5, 0) - 5 * x * x * (abs(x) < 1e-4)
+
+    def slope(x):
+        return np.sign(x) * (0.01 * (abs(x) < 0.3) - 2 * (abs(x) > 0.5)) - 10 * x * (abs(x) < 1e-4)
+
+    land = us.FunctionLandscape(
+        lambda w: height(w[0]) + w[1] ** 2,
+        lambda w: np.array([slope(w[0]), 2 * w[1]]),
+        n=2,
+        hvp=lambda w, v: np.array([-10 * v[0], 2 * v[1]]),
+    )
+    e = us.escape(land, np.zeros(2), us.classify(land, np.zeros(2)))
+    assert e.succeeded
+    assert abs(e.theta[0]) > 0.5
 
 
 def test_degenerate_with_a_direction_is_left():

@@ -21,6 +21,7 @@ Array = NDArray[Any]
 
 _SHARE = 0.25  # of the predicted decrease must really happen
 _HALVINGS = 40
+_SCANNED = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Escape:
         theta: the new point (n,); a copy of the old one when nothing was gained.
         loss_before: L at the old point.
         loss_after: L(theta), never above loss_before.
-        predicted_decrease: what the model promised for the step taken; for the last step tried when none was.
+        predicted_decrease: what the model promised, > 0. The step may be longer than the one it was promised for.
         step: ‖theta − old point‖ > 0; 0 when nothing was gained. The sign is already in theta.
         succeeded: the loss fell by at least a quarter of what was predicted, and by more than rounding.
         curvature: vᵀHv along the direction, measured anew.
@@ -67,9 +68,10 @@ def escape(land: Landscape, theta: Array, cp: CriticalPoint) -> Escape:
 
     The model along the unit direction v is slope·t + ½ρt² + (M/6)t³ + (Q/24)t⁴ with ρ = vᵀHv and the third and
     fourth derivatives M = |φ'''|, Q = max(φ'''', 0) measured from slopes (with slope = Q = 0 its lowest point is
-    2|ρ|/M and promises 2|ρ|³/(3M²)). The first step is its lowest point, at most max(1, ‖θ‖); steps are halved
-    until a quarter of the promised decrease is real. Both signs are tried, the downhill one first; when the slope
-    is within rounding, both at each length, and the lower loss is taken.
+    2|ρ|/M and promises 2|ρ|³/(3M²)). The first step is its lowest point, at most max(1, ‖θ‖); it is halved until a
+    quarter of the promised decrease is real, then doubled while the loss keeps falling. It goes downhill; when the
+    slope is within rounding both signs are tried and the lower loss is taken. Where the model fails (at a kink, or
+    when it promises less than rounding) steps of all lengths are tried on both sides.
 
     Args:
         land: the landscape.
@@ -125,34 +127,82 @@ def _direction(land: Landscape, cp: CriticalPoint) -> Array:
 
 
 def _descend(land: Landscape, point: Array, v: Array, loss: float, model: DirectionalModel, largest: float) -> Escape:
-    """Halve the step, on the downhill side or both, until the loss falls by its share of the prediction."""
+    """The step that the model promises, then as much more as keeps falling; else whatever a scan finds."""
     if model.slope > 0.0:
         v, model = -v, model.reversed()
+    search = _LineSearch(land, point, v, loss)
     level = abs(model.slope) <= model.slope_noise
-    rounding = 8.0 * float(np.finfo(land.dtype).eps) * abs(loss)
     first = model.best_step(largest)
-    trials, predicted = 0, 0.0
-    for sides in [(1.0, -1.0)] if level else [(1.0,), (-1.0,)]:
-        ahead = model if sides[0] > 0.0 else model.reversed()
+    promise = -model.change(first)
+    found = search.backtrack(model, first, (1.0, -1.0) if level else (1.0,))
+    reached = None
+    if found is not None:
+        promise, reached = found
+        reached = search.expand(reached, largest)
+    if reached is None or model.kink is not False:
+        reached = search.scan(largest, reached, _SHARE * promise)
+    if reached is None:
+        return Escape(point, loss, loss, max(promise, 0.0), 0.0, False, model.curvature, model.slope, search.trials)
+    length = norm_of(np.subtract(reached.theta, point, dtype=np.float64))
+    slope = float(np.sign(reached.t)) * model.slope
+    return Escape(reached.theta, loss, reached.loss, promise, length, True, model.curvature, slope, search.trials)
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """A point θ + t·v and its loss; infinite where it is not finite."""
+
+    t: float
+    loss: float
+    theta: Array
+
+
+class _LineSearch:
+    """Losses along ±v, counted."""
+
+    def __init__(self, land: Landscape, point: Array, v: Array, loss: float) -> None:
+        self.land, self.point, self.v, self.loss = land, point, v, loss
+        self.rounding = 8.0 * float(np.finfo(land.dtype).eps) * abs(loss)
+        self.trials = 0
+
+    def at(self, t: float) -> _Reached:
+        """The point θ + t·v."""
+        moved = (self.point + t * self.v).astype(self.land.dtype)
+        loss = self.land.loss(moved)
+        self.trials += 1
+        return _Reached(t, loss if np.isfinite(loss) else float("inf"), moved)
+
+    def lower(self, reached: _Reached) -> bool:
+        """The loss fell by more than its rounding."""
+        return reached.loss < self.loss and self.loss - reached.loss >= self.rounding
+
+    def backtrack(
+        self, model: DirectionalModel, first: float, sides: tuple[float, ...]
+    ) -> tuple[float, _Reached] | None:
+        """Halve the step until the loss falls by its share of the prediction: (prediction, point)."""
         for halving in range(_HALVINGS):
             t = first / 2.0**halving
-            predicted = -ahead.change(t)
-            if predicted <= rounding and halving:
+            predicted = -model.change(t)
+            if predicted <= self.rounding:
+                return None
+            reached = min((self.at(side * t) for side in sides), key=lambda r: r.loss)
+            if self.lower(reached) and self.loss - reached.loss >= _SHARE * predicted:
+                return predicted, reached
+        return None
+
+    def expand(self, reached: _Reached, largest: float) -> _Reached:
+        """Double the step while that lowers the loss further, up to `largest`."""
+        while 2.0 * abs(reached.t) <= largest:
+            further = self.at(2.0 * reached.t)
+            if further.loss >= reached.loss:
                 break
-            after, side, moved = min((_reach(land, point, side * t * v, side) for side in sides), key=_loss_of)
-            trials += len(sides)
-            if after < loss and predicted > 0.0 and loss - after >= max(_SHARE * predicted, rounding):
-                length = norm_of(np.subtract(moved, point, dtype=np.float64))
-                slope = side * model.slope
-                return Escape(moved, loss, after, predicted, length, True, model.curvature, slope, trials)
-    return Escape(point, loss, loss, max(predicted, 0.0), 0.0, False, model.curvature, model.slope, trials)
+            reached = further
+        return reached
 
-
-def _reach(land: Landscape, point: Array, move: Array, side: float) -> tuple[float, float, Array]:
-    moved = (point + move).astype(land.dtype)
-    after = land.loss(moved)
-    return (after if np.isfinite(after) else float("inf")), side, moved
-
-
-def _loss_of(reached: tuple[float, float, Array]) -> float:
-    return reached[0]
+    def scan(self, largest: float, best: _Reached | None, least: float) -> _Reached | None:
+        """The lowest of `best` and the steps ±largest/2^j that gain `least`, for where no model holds."""
+        steps = [side * largest / 2.0**j for j in range(_SCANNED) for side in (1.0, -1.0)]
+        reached = min((self.at(t) for t in steps), key=lambda r: r.loss)
+        if best is not None and best.loss <= reached.loss:
+            return best
+        return reached if self.lower(reached) and self.loss - reached.loss >= least else best

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .critical import Verdict, classify
 from .critical.gate import norm_of, radius_at
 from .critical.probes import finite_gradient, finite_product, finite_theta
+from .critical.procedure import FEWEST_PRODUCTS
 from .critical.sentence import number
 from .errors import ArgumentError
 from .landscape import Landscape
@@ -22,6 +24,7 @@ Array = NDArray[Any]
 
 METHODS = ("newton", "gradient-norm")
 _HALVINGS = 30
+_JUDGING = 300  # most products for the last test
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +34,7 @@ class Critical:
     Attributes:
         theta: where the search ended, (n,): the smallest gradient norm met.
         gradient_norm: ‖∇L(theta)‖.
-        converged: the gradient is small enough for `classify` to call theta critical, by the tolerance's share of
-            its test alone: ‖g‖²/(2‖H‖) ≤ ½τr² with τ = 1e-4·‖H‖, that is ‖g‖ ≤ 0.01·r·‖H‖.
+        converged: the gradient is small enough for `classify` to call theta critical (or as small as `tolerance`).
         products: Hessian-vector products used.
         loss: L(theta).
         iterations: accepted steps.
@@ -72,8 +74,10 @@ def find_critical(
         method: "newton": H·p = −g solved by MINRES (the least-squares step where H is singular), halved until ‖g‖
             falls; quadratic convergence. "gradient-norm": L-BFGS on ½‖∇L‖², whose gradient is H·g, one product per
             step; cheaper steps, many more of them.
-        tolerance: stop at ‖∇L‖ ≤ tolerance. None: a thousandth of what counts as converged.
-        max_products: most Hessian-vector products.
+        tolerance: stop at ‖∇L‖ ≤ tolerance. None: a thousandth of what counts as converged, or
+            what rounding leaves.
+        max_products: most Hessian-vector products. A quarter of them, at most 300, is kept to let `classify` judge
+            the end where its gradient norm alone (‖g‖ ≤ 0.01·r·‖H‖, r = 0.01·max(1, ‖θ‖)) does not decide.
         progress: called as progress(products, max_products) after every step.
 
     Returns:
@@ -106,7 +110,8 @@ class _Search:
     """The point, its gradient, and the line search on ½‖g‖² that both methods share."""
 
     def __init__(self, land: Landscape, theta: Array, budget: int) -> None:
-        self.land, self.theta, self.budget = land, theta, budget
+        self.reserve = min(_JUDGING, budget // 4)
+        self.land, self.theta, self.budget = land, theta, budget - self.reserve
         self.loss, gradient = finite_gradient(land, theta)
         self.gradient = gradient.astype(np.float64)
         self.size = norm_of(self.gradient)
@@ -132,13 +137,18 @@ class _Search:
         """The gradient norm below which `converged` is true."""
         return 0.01 * radius_at(self.theta) * self.norm
 
+    @property
+    def target(self) -> float:
+        """A thousandth of `accepted`, but not below what rounding of θ and g leaves."""
+        rounding = 4.0 * float(np.finfo(self.land.dtype).eps) * self.norm * max(1.0, norm_of(self.theta))
+        return min(self.accepted, max(1e-3 * self.accepted, rounding))
+
     def run(
         self, propose: Callable[[], _Step | None], tolerance: float | None, progress: Callable[[int, int], None] | None
     ) -> Critical:
         iterations, reason = 0, ""
         while not reason:
-            target = tolerance if tolerance is not None else 1e-3 * self.accepted
-            if self.size <= target:
+            if self.size <= (self.target if tolerance is None else tolerance):
                 reason = "the gradient is as small as asked for"
             elif self.products >= self.budget:
                 reason = "the budget of products is used up"
@@ -150,8 +160,19 @@ class _Search:
                     iterations += 1
             if progress is not None:
                 progress(min(self.products, self.budget), self.budget)
-        converged = self.size == 0.0 or self.size <= self.accepted or (tolerance is not None and self.size <= tolerance)
+        converged = self.size <= self.accepted or (tolerance is not None and self.size <= tolerance) or self.judged()
         return Critical(self.theta, self.size, converged, self.products, self.loss, iterations, reason)
+
+    def judged(self) -> bool:
+        """What classify says, when its test can hold at all: ‖g‖²/(2‖H‖) ≤ ½|λ₋|r² needs ‖g‖ ≤ r·‖H‖."""
+        if self.size == 0.0:
+            return True
+        # self.norm is a lower bound of ‖H‖
+        if self.reserve < FEWEST_PRODUCTS or self.size > 2.0 * radius_at(self.theta) * self.norm:
+            return False
+        verdict = classify(self.land, self.theta, max_products=self.reserve)
+        self.products += verdict.products
+        return verdict.verdict is not Verdict.NOT_CRITICAL
 
     def newton(self) -> _Step | None:
         """MINRES for H·p = −g; the nearer, the more exactly. bᵀr = ‖r‖² gives the slope for free."""

@@ -40,8 +40,8 @@ def whole_spectrum(
     matrix = _columns(op, progress)
     size = float(np.linalg.norm(matrix))
     skew = float(np.linalg.norm(matrix - matrix.T)) / 2
-    if skew > 1e-3 * size + 10 * op.noise * matrix.shape[0] ** 0.5:
-        raise OperatorError(asymmetric(skew, size))
+    if skew > (1e-3 if op.exact else 0.5) * size + 10 * op.noise * matrix.shape[0] ** 0.5:
+        raise OperatorError(asymmetric(skew, size, op.exact))
     symmetric = (matrix + matrix.T) / 2
     values, vectors = scipy.linalg.eigh(symmetric)
     ends = [rayleigh(land, theta, op, vectors[:, i]) for i in (0, -1)]

@@ -16,9 +16,9 @@ def tolerance_for(asked: float | None, norm: float, noise: float, error: float) 
     return max(RELATIVE_TOLERANCE * norm if asked is None else asked, 4.0 * noise, 2.0 * error)
 
 
-def is_noise(norm: float, noise: float) -> bool:
+def is_noise(norm: float, noise: float, error: float) -> bool:
     """‖H‖ cannot be told from zero."""
-    return norm <= 4.0 * noise
+    return norm <= max(4.0 * noise, 2.0 * error)
 
 
 def verdict_for(ends: Ends, tolerance: float, gate: Gate) -> Verdict:
@@ -29,7 +29,7 @@ def verdict_for(ends: Ends, tolerance: float, gate: Gate) -> Verdict:
     flat_below = ends.lower >= -tolerance and ends.low <= tolerance
     flat_above = ends.upper <= tolerance and ends.high >= -tolerance
     answers = [
-        (is_noise(ends.norm, ends.noise), Verdict.DEGENERATE),
+        (is_noise(ends.norm, ends.noise, ends.error), Verdict.DEGENERATE),
         (down and up, Verdict.STRICT_SADDLE),
         (ends.lower > 0.0 and ends.lower >= tolerance, Verdict.LOCAL_MINIMUM),
         (ends.upper < 0.0 and ends.upper <= -tolerance, Verdict.LOCAL_MAXIMUM),

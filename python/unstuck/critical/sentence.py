@@ -54,12 +54,14 @@ def _maximum(cp: CriticalPoint) -> str:
 
 
 def _degenerate(cp: CriticalPoint) -> str:
-    if cp.norm <= cp.tolerance and cp.norm <= 4 * cp.noise:
-        what = "is zero" if cp.norm == 0.0 else f"is zero within the measured noise ({number(4 * cp.noise)})"
-        return (
-            f"Degenerate: the curvature {what} in every direction, so second derivatives say nothing here; "
-            f"{_gradient(cp)}"
-        )
+    if cp.norm <= cp.tolerance:
+        what = "the curvature is zero in every direction"
+        if cp.norm > 0.0:
+            what = (
+                f"every curvature is flat within the tolerance {number(cp.tolerance)} (the products are off by up to "
+                f"{number(cp.noise)})"
+            )
+        return f"Degenerate: {what}, so second derivatives say nothing here; {_gradient(cp)}"
     if cp.direction is not None:
         return (
             f"Degenerate, but no minimum (proved): the loss curves down along {_count(cp)} (curvature "
@@ -117,7 +119,7 @@ def _additions(cp: CriticalPoint) -> list[str]:
     if cp.at_lower_bound and cp.lower_bound is not None and cp.direction is None:
         flat = "" if cp.verdict is not Verdict.DEGENERATE else f", flat along {_directions(cp)}"
         parts.append(f"the loss is at its lower bound {number(cp.lower_bound)}: a minimum{flat}")
-    if cp.kink:
+    if cp.kink and cp.verdict is not Verdict.NOT_CRITICAL:
         parts.append("the loss has a kink here, which second derivatives do not see")
     return parts
 
