@@ -13,7 +13,11 @@ Network<T>::Network(const std::vector<LayerSpec> &specs, std::int64_t inputs) : 
   require(!specs.empty(), "a network needs at least one layer");
   std::int64_t width = inputs;
   for (std::size_t i = 0; i < specs.size(); ++i) {
-    layers_.push_back(make_layer<T>(specs[i], width));
+    try {
+      layers_.push_back(make_layer<T>(specs[i], width));
+    } catch (const ArgumentError &error) {
+      require(false, "layer ", i, ": ", error.what());
+    }
     width = layers_.back()->outputs();
     offsets_.push_back(size_);
     for (const ParameterShape &parameter : layers_.back()->parameters()) {
