@@ -24,9 +24,8 @@ public:
       : smoothing_(smoothing), class_weight_(std::move(class_weight)) {}
 
   bool uses_labels() const override { return true; }
-  std::int64_t saved_per_row(std::int64_t outputs) const override {
-    return outputs + 1;
-  } // p and its factor
+  // p, its factor and the class of the largest p
+  std::int64_t saved_per_row(std::int64_t outputs) const override { return outputs + 2; }
 
   double share(const Targets<T> &targets, std::int64_t row) const override {
     return weight_of(targets, row) * class_weight(targets.label[row]);
@@ -37,58 +36,88 @@ public:
     double total = 0.0, all_classes = 0.0;
     for (std::int64_t k = 0; k < outputs; ++k)
       all_classes += class_weight(k);
-    const double spread = smoothing_ / static_cast<double>(outputs);
+    const double smooth = smoothing_ / static_cast<double>(outputs);
     for (std::int64_t i = 0; i < rows; ++i) {
       const T *row = z + i * outputs;
       const std::int64_t y = targets.label[i];
-      const double w = weight_of(targets, i) / denominator,
+      const double w = weight_of(targets, i) / denominator, spread = w * smooth,
                    hit = w * (1.0 - smoothing_) * class_weight(y);
+      T *e = delta ? delta + i * outputs : nullptr;
       const T top = ConstRow<T>(row, outputs).maxCoeff();
-      T *p = delta ? delta + i * outputs : nullptr;
-      double sum = 0.0;
-      if (p) {
-        Row<T>(p, outputs) = (ConstRow<T>(row, outputs) - top).exp();
-        for (std::int64_t k = 0; k < outputs; ++k)
-          sum += static_cast<double>(p[k]);
-      } else {
-        for (std::int64_t k = 0; k < outputs; ++k)
-          sum += static_cast<double>(std::exp(row[k] - top));
-      }
-      const double log_sum = std::log(sum) + static_cast<double>(top); // ln Σ e^z
-      total += hit * (log_sum - static_cast<double>(row[y]));
+      const Exponentials sum = exponentials(row, outputs, y, top, e);
+      // ln Σ e^{z−top}
+      const double log_sum = row[y] == top ? std::log1p(sum.others) : std::log(sum.all);
+      total += hit * (log_sum + static_cast<double>(top - row[y]));
       if (smoothing_ > 0.0)
         for (std::int64_t k = 0; k < outputs; ++k)
-          total += w * spread * class_weight(k) * (log_sum - static_cast<double>(row[k]));
-      if (!p)
-        continue;
-      const double factor = hit + w * spread * all_classes; // δ = factor·p − targets
-      for (std::int64_t k = 0; k < outputs; ++k)
-        p[k] = static_cast<T>(static_cast<double>(p[k]) / sum);
-      if (saved) {
-        std::copy_n(p, outputs, saved + i * (outputs + 1));
-        saved[i * (outputs + 1) + outputs] = static_cast<T>(factor);
-      }
-      for (std::int64_t k = 0; k < outputs; ++k)
-        p[k] = static_cast<T>(factor * static_cast<double>(p[k]) - w * spread * class_weight(k));
-      p[y] -= static_cast<T>(hit);
+          total += spread * class_weight(k) * (log_sum + static_cast<double>(top - row[k]));
+      if (saved)
+        save_row(outputs, hit + spread * all_classes, sum.all, e, saved + i * (outputs + 2));
+      if (e)
+        finish_row(outputs, y, hit, spread, all_classes, sum, e);
     }
     return total;
   }
 
-  // Rδ = factor·(p∘Rz − p(p·Rz))
+  // Rδ = factor·p∘(d − p·d), d = Rz − Rz_top: no digits are lost when one p is nearly 1
   void tangent(std::int64_t rows, std::int64_t outputs, const T *saved, const T *r_z,
                T *r_delta) const override {
     for (std::int64_t i = 0; i < rows; ++i) {
-      const T *p = saved + i * (outputs + 1), *r = r_z + i * outputs;
+      const T *p = saved + i * (outputs + 2), *r = r_z + i * outputs;
+      const T factor = p[outputs], top = r[static_cast<std::int64_t>(p[outputs + 1])];
       T mean = T(0);
       for (std::int64_t k = 0; k < outputs; ++k)
-        mean += p[k] * r[k];
+        mean += p[k] * (r[k] - top);
       for (std::int64_t k = 0; k < outputs; ++k)
-        r_delta[i * outputs + k] = p[outputs] * p[k] * (r[k] - mean);
+        r_delta[i * outputs + k] = factor * p[k] * ((r[k] - top) - mean);
     }
   }
 
 private:
+  // Σ e^{z−top} over all classes and over all but the label: 1 − p_y = others/all keeps its digits
+  // where p_y is nearly 1.
+  struct Exponentials {
+    double others, all;
+  };
+
+  // Writes e^{z−top} to `e` unless null.
+  static Exponentials exponentials(const T *z, std::int64_t outputs, std::int64_t y, T top, T *e) {
+    double others = 0.0, hit = 0.0;
+    if (e) {
+      Row<T>(e, outputs) = (ConstRow<T>(z, outputs) - top).exp();
+      for (std::int64_t k = 0; k < y; ++k)
+        others += static_cast<double>(e[k]);
+      for (std::int64_t k = y + 1; k < outputs; ++k)
+        others += static_cast<double>(e[k]);
+      hit = static_cast<double>(e[y]);
+    } else {
+      for (std::int64_t k = 0; k < outputs; ++k)
+        (k == y ? hit : others) += static_cast<double>(std::exp(z[k] - top));
+    }
+    return {others, others + hit};
+  }
+
+  static void save_row(std::int64_t outputs, double factor, double sum, const T *e, T *saved) {
+    std::int64_t top = 0;
+    for (std::int64_t k = 0; k < outputs; ++k) {
+      saved[k] = static_cast<T>(static_cast<double>(e[k]) / sum);
+      top = saved[k] > saved[top] ? k : top;
+    }
+    saved[outputs] = static_cast<T>(factor);
+    saved[outputs + 1] = static_cast<T>(top);
+  }
+
+  // From e = e^{z−top}: δ = hit·(p − 1_y) + spread·(p·Σc − c) in place.
+  void finish_row(std::int64_t outputs, std::int64_t y, double hit, double spread,
+                  double all_classes, const Exponentials &sum, T *e) const {
+    const double factor = (hit + spread * all_classes) / sum.all;
+    const double smoothed =
+        spread * (all_classes * static_cast<double>(e[y]) / sum.all - class_weight(y));
+    for (std::int64_t k = 0; k < outputs; ++k)
+      e[k] = static_cast<T>(factor * static_cast<double>(e[k]) - spread * class_weight(k));
+    e[y] = static_cast<T>(smoothed - hit * sum.others / sum.all);
+  }
+
   double class_weight(std::int64_t k) const {
     return class_weight_.empty() ? 1.0 : class_weight_[static_cast<std::size_t>(k)];
   }
@@ -140,15 +169,19 @@ struct Squared {
 
 // max(z,0) − zy + ln(1 + e^{−|z|})
 struct BinaryLogits {
-  template <class T> static T sigmoid(T z) {
+  // σ(−|z|)
+  template <class T> static T tail(T z) {
     const T e = std::exp(-std::abs(z));
-    return (z < T(0) ? e : T(1)) / (T(1) + e);
+    return e / (T(1) + e);
   }
   template <class T> static T value(T z, T y) {
     return (z > T(0) ? z : T(0)) - z * y + std::log1p(std::exp(-std::abs(z)));
   }
-  template <class T> static T first(T z, T y) { return sigmoid(z) - y; }
-  template <class T> static T second(T z, T) { return sigmoid(z) * sigmoid(-z); }
+  // σ(z) − y, from the small one of σ(z) and 1 − σ(z)
+  template <class T> static T first(T z, T y) {
+    return z < T(0) ? tail(z) - y : (T(1) - y) - tail(z);
+  }
+  template <class T> static T second(T z, T) { return tail(z) * (T(1) - tail(z)); }
 };
 
 // ½e² for |e| < d, d(|e| − ½d) else
