@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .errors import ArgumentError, ArgumentTypeError, OperatorError
 from .operators import HessianOperator
+from .real_array import plain, real_array
 
 Array = NDArray[Any]
 Block = tuple[str, slice, tuple[int, ...]]
@@ -50,12 +51,10 @@ class Landscape(Protocol):
 
 def check_theta(theta: Any, n: int, dtype: np.dtype[Any], name: str = "theta") -> Array:
     """`theta` as a contiguous array (n,) of `dtype`, or an error that names it."""
-    array = np.asarray(theta)
-    if array.dtype.kind not in "fiub":
-        raise ArgumentTypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}")
+    array = real_array(theta, name)
     if array.shape != (n,):
         raise ArgumentError(f"`{name}` must have shape ({n},), got {array.shape}")
-    return np.ascontiguousarray(array, dtype=dtype)
+    return plain(array, dtype)
 
 
 class FunctionLandscape:

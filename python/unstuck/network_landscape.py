@@ -14,6 +14,7 @@ from .landscape import Block, check_theta
 from .nn.losses import Loss
 from .nn.network import Network
 from .operators import HessianOperator
+from .real_array import plain, real_array
 
 if TYPE_CHECKING:
     from .optim.base import Optimizer
@@ -186,11 +187,10 @@ def _samples(X: Any, net: Network) -> Array:
 
 
 def _targets(y: Any, loss: Loss, net: Network, rows: int) -> Array:
-    targets = np.asarray(y)
-    if targets.dtype.kind not in "fiub":
-        raise ArgumentTypeError(
-            f"`y` must hold numbers, got dtype {targets.dtype}; encode class names as 0 … C-1 first"
-        )
+    try:
+        targets = real_array(y, "y")
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(f"{error}; encode class names as 0 … C-1 first") from None
     if targets.shape[:1] != (rows,):
         raise ArgumentError(f"`y` must have {rows} rows like X, got shape {targets.shape}")
     if loss.kind == "CrossEntropy":
@@ -205,8 +205,8 @@ def _targets(y: Any, loss: Loss, net: Network, rows: int) -> Array:
     if targets.ndim == 1 and net.outputs == 1:
         targets = targets[:, None]
     if targets.shape != (rows, net.outputs):
-        raise ArgumentError(f"`y` must have shape ({rows}, {net.outputs}), got {np.asarray(y).shape}")
-    targets = np.array(targets, dtype=net.dtype)
+        raise ArgumentError(f"`y` must have shape ({rows}, {net.outputs}), got {np.shape(y)}")
+    targets = plain(targets, net.dtype).copy()
     _require_finite(targets, "y")
     if loss.kind == "BCEWithLogits" and ((targets < 0) | (targets > 1)).any():
         row = int(np.argmax(((targets < 0) | (targets > 1)).any(axis=1)))
@@ -217,11 +217,10 @@ def _targets(y: Any, loss: Loss, net: Network, rows: int) -> Array:
 def _weights(weight: Any, rows: int, dtype: np.dtype[Any]) -> Array | None:
     if weight is None:
         return None
-    weights = np.array(weight, dtype=dtype) if np.asarray(weight).dtype.kind in "fiub" else None
-    if weights is None or weights.shape != (rows,):
-        raise ArgumentError(
-            f"`sample_weight` must be {rows} numbers, got {np.asarray(weight).dtype} of shape {np.shape(weight)}"
-        )
+    weights = real_array(weight, "sample_weight")
+    if weights.shape != (rows,):
+        raise ArgumentError(f"`sample_weight` must have shape ({rows},), got {weights.shape}")
+    weights = plain(weights, dtype).copy()
     _require_finite(weights[:, None], "sample_weight")
     if (weights < 0).any() or weights.sum(dtype=np.float64) <= 0:
         raise ArgumentError(
@@ -246,9 +245,9 @@ def _require_finite(array: Array, name: str) -> None:
 def _indices(batch: Any) -> Array | None:
     if batch is None:
         return None
-    indices = np.asarray(batch)
+    indices = real_array(batch, "batch")
     if indices.dtype.kind not in "iu" or indices.ndim != 1:
         raise ArgumentTypeError(
             f"`batch` must be a 1-D array of integer indices, got {indices.dtype} of shape {indices.shape}"
         )
-    return np.ascontiguousarray(indices, dtype=np.int64)
+    return np.array(indices, dtype=np.int64)  # a copy: the core relies on indices staying in range

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from .errors import ArgumentError
+from .real_array import plain, real_array
 
 Array = NDArray[Any]
 
@@ -50,16 +51,20 @@ class HessianOperator(LinearOperator):  # type: ignore[misc]  # scipy ships no t
         self.products = 0
 
     def _matvec(self, v: Array) -> Array:
-        vector = np.ascontiguousarray(np.asarray(v).reshape(-1), dtype=self.dtype)
+        vector = plain(real_array(v, "v").reshape(-1), self.dtype)
         self.products += 1
         return self._product(vector)
 
     def _matmat(self, block: Array) -> Array:
-        rows = np.ascontiguousarray(np.asarray(block).T, dtype=self.dtype)
+        rows = plain(real_array(block, "v").T, self.dtype)
         if self._block is None:
             return np.stack([self._matvec(row) for row in rows], axis=1)
         self.products += rows.shape[0]
         return self._block(rows).T
+
+    def dot(self, x: Any) -> Any:
+        """H·x for a vector, a block, a number or another operator."""
+        return super().dot(real_array(x, "v") if isinstance(x, np.ma.MaskedArray) else x)
 
     def _rmatvec(self, v: Array) -> Array:
         return self._matvec(v)

@@ -20,6 +20,8 @@ def threads(k: int | None = None) -> int:
     if k is not None:
         if isinstance(k, bool) or not hasattr(k, "__index__"):
             raise ArgumentTypeError(f"`k` must be an integer or None, got {k!r}")
+        if not 0 <= int(k) <= 4096:
+            raise ArgumentError(f"`k` must be in [0, 4096] (0: automatic), got {k}")
         _core.set_thread_count(k)
     return int(_core.thread_count())
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import ArgumentError
+from ..real_array import real_array
 from .layers import _number
 
 
@@ -48,7 +49,7 @@ class CrossEntropy(Loss):
             raise ArgumentError(f"`label_smoothing` must be in [0, 1), got {smoothing}")
         object.__setattr__(self, "label_smoothing", smoothing)
         if self.class_weight is not None:
-            weights = np.asarray(self.class_weight, dtype=np.float64)
+            weights = real_array(self.class_weight, "class_weight")
             if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
                 raise ArgumentError(
                     f"`class_weight` must be one finite non-negative number per class, "

@@ -13,6 +13,7 @@ from .. import _core
 from ..atomic_file import write_atomically
 from ..errors import ArgumentError, ArgumentTypeError, CheckpointError
 from ..landscape import Block, check_theta
+from ..real_array import plain, real_array
 from .init import Initialiser, as_initialiser
 from .layers import Layer, Linear, describe, restore
 
@@ -117,13 +118,11 @@ class Network:
         return self._theta if theta is None else check_theta(theta, self.n, self.dtype)
 
     def _rows(self, X: Any) -> Array:
-        rows = np.asarray(X)
-        if rows.dtype.kind not in "fiub":
-            raise ArgumentTypeError(f"`X` must hold real numbers, got dtype {rows.dtype}")
+        rows = real_array(X, "X")
         if rows.ndim != 1 + len(self.input_shape) or rows.shape[1:] != self.input_shape:
             expected = ", ".join(["N", *map(str, self.input_shape)])
             raise ArgumentError(f"`X` must have shape ({expected}), got {rows.shape}")
-        return np.ascontiguousarray(rows, dtype=self.dtype).reshape(rows.shape[0], -1)
+        return plain(rows, self.dtype).reshape(rows.shape[0], self._core.inputs)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture and parameters to one safetensors file, atomically."""
