@@ -58,6 +58,16 @@ def threads():
     _restore_threads(before)
 
 
+@pytest.fixture
+def torch():
+    """PyTorch on one thread, whose start would cost more than our small cases; skips without it."""
+    module = pytest.importorskip("torch", reason="needs torch")
+    before = module.get_num_threads()
+    module.set_num_threads(1)
+    yield module
+    module.set_num_threads(before)
+
+
 def _restore_threads(count: int) -> None:
     if us.threads() != count and us.threads(0) != count:
         us.threads(count)

@@ -147,7 +147,6 @@ np.save({path!r}, np.concatenate(results).astype(float))
 """
 
 
-@pytest.mark.skipif(not hasattr(us, "nn"), reason="needs the network engine")
 def test_variants_agree_to_rounding(tmp_path):
     levels = [level for level in (*_variant.built(),) if level in (*_variant.supported(), "portable")]
     results = []

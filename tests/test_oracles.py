@@ -69,16 +69,13 @@ def torch_objective(torch, case, module, X, y, weight):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_references_agree_with_double_backward():
-    torch = pytest.importorskip("torch", reason="needs torch")
+def test_references_agree_with_double_backward(torch):
     for case in CASES:
         reference, theta, (X, y, weight) = case.reference(), case.theta(), case.data()
         module = case.module(torch)
         parameters = list(module.parameters())
         loss = torch_objective(torch, case, module, X, y, weight)
-        gradient = torch.nn.utils.parameters_to_vector(
-            torch.autograd.grad(loss, parameters, create_graph=True)
-        )
+        gradient = torch.nn.utils.parameters_to_vector(torch.autograd.grad(loss, parameters, create_graph=True))
         v = case.vectors(1)[:, 0]
         if gradient.requires_grad:
             product = torch.autograd.grad(gradient @ torch.from_numpy(v), parameters, materialize_grads=True)

@@ -7,8 +7,6 @@ import inspect
 import re
 from pathlib import Path
 
-import pytest
-
 import unstuck as us
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +21,6 @@ NETWORK_NAMES = ["Network", "Linear", "ReLU", "LeakyReLU", "ELU", "GELU", "SiLU"
 NETWORK_NAMES += ["Softplus", "Identity", "CrossEntropy", "MSE", "BCEWithLogits", "Huber"]
 
 
-@pytest.mark.skipif(not hasattr(us, "nn"), reason="needs the network engine")
 def test_network_names_exist():
     assert [name for name in NETWORK_NAMES if not hasattr(us.nn, name)] == []
     assert us.NetworkLandscape
@@ -32,7 +29,6 @@ def test_network_names_exist():
     assert us.__version__
 
 
-@pytest.mark.skipif(not hasattr(us, "nn"), reason="needs the network engine")
 def test_all_lists_real_names():
     for module in (us, us.nn):
         missing = [name for name in module.__all__ if not hasattr(module, name)]
@@ -48,13 +44,10 @@ def public_docstrings(module):
             yield f"{module.__name__}.{name}", thing
         if inspect.isclass(thing):
             for method, member in vars(thing).items():
-                if not method.startswith("_") and (
-                    inspect.isfunction(member) or isinstance(member, property)
-                ):
+                if not method.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
                     yield f"{module.__name__}.{name}.{method}", member
 
 
-@pytest.mark.skipif(not hasattr(us, "nn"), reason="needs the network engine")
 def test_public_names_are_documented():
     things = [pair for module in (us, us.nn) for pair in public_docstrings(module)]
     assert [name for name, thing in things if not inspect.getdoc(thing)] == []
@@ -208,7 +201,6 @@ def test_built_for_the_running_interpreter():
     assert us._core.__name__ == "unstuck._core"
 
 
-@pytest.mark.skipif(not hasattr(us, "nn"), reason="needs the network engine")
 def test_types_of_the_core_carry_its_public_name():
     for name in dir(us._core):
         thing = getattr(us._core, name)
