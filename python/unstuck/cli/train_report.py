@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,9 +28,7 @@ def finished(settings: Settings, prepared: Prepared, trainer: Trainer, point: Cr
     quality = measure(prepared, trainer)
     loss = trainer.land.loss(trainer.theta)
     ending = str(point)
-    sentence = (
-        f"After {settings.epochs} epochs the training loss is {loss:.4g}, {quality.value} ({quality.label}). {ending}"
-    )
+    sentence = f"{quality.value} {quality.label} after {settings.epochs} epochs (training loss {loss:.4g}). {ending}"
     remedies = []
     if stuck:
         remedies.append(
@@ -45,7 +44,7 @@ def finished(settings: Settings, prepared: Prepared, trainer: Trainer, point: Cr
     return build(
         f"unstuck train: {plain(prepared.table.target, 80)}",
         sentence,
-        [_task(prepared), quality, *point.facts()],
+        [_task(prepared), quality, *_shape(point)],
         _figures(trainer, point),
         {"verdict": point.verdict, "loss": loss, "certificate": point.certificate, "history": _history(trainer)},
         remedies=remedies,
@@ -132,16 +131,30 @@ def _figures(trainer: Trainer, point: CriticalPoint) -> list[Chart]:
     return figures
 
 
+def _shape(point: CriticalPoint) -> list[Fact]:
+    """The facts about the point; the headline already says the verdict's whole sentence."""
+    meaning = str(point.verdict.value)
+    return [
+        replace(fact, sentence=f"{meaning[0].upper()}{meaning[1:]}.") if fact.value == point.verdict.name else fact
+        for fact in point.facts()
+    ]
+
+
 def _along(trainer: Trainer, point: CriticalPoint) -> Chart:
-    """True loss and quadratic model along the direction of negative curvature."""
+    """True loss and quadratic model along the direction of negative curvature, as far as the model may reach."""
     land, theta = trainer.land, np.asarray(trainer.theta, dtype=np.float64)
     direction = np.asarray(point.direction, dtype=np.float64)
     loss, gradient = land.gradient(trainer.theta)
-    slope = float(direction @ gradient)
-    t = np.linspace(-1, 1, 41) * 0.1 * max(1.0, float(np.linalg.norm(theta)))
+    slope, curvature = float(direction @ gradient), point.lambda_min.upper
+    reach = 0.1 * max(1.0, float(np.linalg.norm(theta)))
+    if point.gate.third_derivative > 0:
+        # 2|λ|/M: where the cubic model is lowest
+        reach = min(reach, 6 * abs(curvature) / point.gate.third_derivative)
+    t = np.linspace(-reach, reach, 41)
     true = [land.loss((theta + s * direction).astype(land.dtype)) for s in t]
-    model = loss + t * slope + 0.5 * t**2 * point.lambda_min.upper
-    return charts.along_direction(t, true, model, caption="From the end of the training, both ways.")
+    model = loss + t * slope + 0.5 * t**2 * curvature
+    title = "The loss along the direction of the lowest curvature"
+    return charts.along_direction(t, true, model, caption="From the end of the training, both ways.", title=title)
 
 
 def _details(settings: Settings, prepared: Prepared, trainer: Trainer) -> list[Fact]:

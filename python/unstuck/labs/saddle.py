@@ -146,10 +146,12 @@ def _contours(axes: Axes, results: dict[str, Any]) -> None:
     )
     for value, vector in zip(results["eigenvalues"], results["eigenvectors"], strict=True):
         tip = 0.4 * reach * np.asarray(vector)
+        tip = tip if tip @ np.asarray(results["path"][-1]) <= 0 else -tip
         axes.annotate(
             "", xy=tuple(tip), xytext=tuple(-tip), arrowprops={"arrowstyle": "<->", "color": "white", "lw": 1.6}
         )
-        axes.annotate(f"λ = {value:.3g}", tuple(1.1 * tip), color="white", ha="center", va="center")
+        text = f"λ = {value:.3g}".replace("-", "−")
+        axes.annotate(text, tuple(1.15 * tip), color="white", ha="center", va="center", weight="bold")
     axes.set_xlabel("w₁")
     axes.set_ylabel("w₂")
     axes.set_title(f"(0, 0): {results['verdict'].name.replace('_', ' ').lower()}")
