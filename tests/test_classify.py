@@ -231,6 +231,25 @@ def test_kink_is_said():
     assert "kink" in str(us.classify(separable("|x|", "x2"), np.zeros(2)))
 
 
+def test_a_wrong_lower_bound_is_said():
+    text = str(us.classify(lecture(lower_bound=5.0), np.zeros(2)))
+    assert "below its stated lower bound 5" in text
+    assert "a minimum" not in text
+
+
+def test_edge_of_the_domain():
+    # no gradient on one side: the kink test cannot be made, the verdict stands
+    land = us.FunctionLandscape(
+        lambda w: (w[0] - 1) ** 2 - w[1] ** 2,
+        lambda w: np.array([2 * (w[0] - 1), -2 * w[1]]) if w[1] <= 0 else np.full(2, np.nan),
+        n=2,
+        hvp=lambda w, v: np.array([2 * v[0], -2 * v[1]]),
+    )
+    cp = us.classify(land, np.array([1.0, 0.0]))
+    assert cp.verdict is us.Verdict.STRICT_SADDLE
+    assert cp.kink is None
+
+
 # ---------------------------------------------------------------- networks
 
 

@@ -161,6 +161,18 @@ def test_a_loss_that_turns_nan_is_backed_out_of():
     assert abs(e.theta[0]) <= 0.3
 
 
+def test_one_side_outside_the_domain():
+    land = us.FunctionLandscape(
+        lambda w: w[0] ** 2 - w[1] ** 2 if w[1] <= 0 else float("nan"),
+        lambda w: np.array([2 * w[0], -2 * w[1]]) if w[1] <= 0 else np.full(2, np.nan),
+        n=2,
+        hvp=lambda w, v: np.array([2 * v[0], -2 * v[1]]),
+    )
+    e = us.escape(land, np.zeros(2), us.classify(land, np.zeros(2)))
+    assert e.succeeded
+    assert e.theta[1] < 0
+
+
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 def test_scale_of_the_loss_does_not_matter(scale):
     plain, scaled = lecture(), lecture(scale=scale)

@@ -13,7 +13,7 @@ from .critical.directional import DirectionalModel, measure
 from .critical.gate import norm_of, radius_at
 from .critical.probes import finite_gradient, finite_product, finite_theta
 from .critical.sentence import number
-from .errors import ArgumentError, ArgumentTypeError
+from .errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from .landscape import Landscape
 from .operators import as_operator
 
@@ -99,16 +99,14 @@ def escape(land: Landscape, theta: Array, cp: CriticalPoint) -> Escape:
             "pass the theta that was classified"
         )
     radius = radius_at(point)
-    model = measure(
-        land,
-        point,
-        v,
-        curvature=curvature,
-        gradient=gradient,
-        norm=max(cp.norm, abs(curvature)),
-        radius=radius,
-        noise=op.noise,
-    )
+    try:
+        norm = max(cp.norm, abs(curvature))
+        model = measure(
+            land, point, v, curvature=curvature, gradient=gradient, norm=norm, radius=radius, noise=op.noise
+        )
+    except NonFiniteError:  # one side of theta is outside the region where the loss is defined
+        slope = float(v @ gradient.astype(np.float64))
+        model = DirectionalModel(slope, abs(slope), curvature, 0.0, 0.0, radius, None, float("inf"))
     return _descend(land, point, v, loss, model, largest=100.0 * radius)
 
 

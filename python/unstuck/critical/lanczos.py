@@ -228,7 +228,7 @@ class _Run:
         low = float(values[0])
         low_noise = 0.0 if op.exact else difference_noise(self.land, self.theta, vector, low)
         self.noise = max(self.noise, missed, low_noise, high.noise)
-        view = self.look()
+        view = self.look()  # with that noise
         return Ends(
             lower=view.lower,
             low=low,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, ArgumentTypeError
+from ..errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from ..landscape import Landscape
 from ..operators import HessianOperator, as_operator
 from . import dense, lanczos, probes, rules
@@ -148,26 +148,28 @@ def _judge(
     tolerance = rules.tolerance_for(asked, ends.norm, ends.noise, ends.error)
     radius = radius_at(theta)
 
-    def along(vector: Array, curvature: float) -> DirectionalModel:
-        return measure(
-            land,
-            theta,
-            vector,
-            curvature=curvature,
-            gradient=probe.gradient,
-            norm=ends.norm,
-            radius=radius,
-            noise=max(ends.noise if not op.exact else 0.0, op.noise),
-        )
+    def along(vector: Array, curvature: float) -> DirectionalModel | None:
+        try:
+            return measure(
+                land,
+                theta,
+                vector,
+                curvature=curvature,
+                gradient=probe.gradient,
+                norm=ends.norm,
+                radius=radius,
+                noise=op.noise if op.exact else ends.noise,
+            )
+        except NonFiniteError:  # theta lies at the edge of where the loss is defined
+            return None
 
     gradient_norm = norm_of(probe.gradient)
     low = along(ends.low_vector, ends.low)
-    third = low.third if ends.low < -tolerance else 0.0
+    third = 0.0 if ends.low >= -tolerance else float("inf") if low is None else low.third
     opening = gate(gradient_norm, ends.low, ends.norm, tolerance, radius, third)
     verdict = rules.verdict_for(ends, tolerance, opening)
-    kinks = [low.kink]
-    if verdict is not Verdict.NOT_CRITICAL and ends.high_vector is not ends.low_vector:
-        kinks.append(along(ends.high_vector, ends.high).kink)
+    models = [low] if verdict is Verdict.NOT_CRITICAL else [low, along(ends.high_vector, ends.high)]
+    kinks = [None if model is None else model.kink for model in models]
     kink = True if True in kinks else None if None in kinks else False
     return _Judged(verdict, tolerance, opening, kink)
 
@@ -217,4 +219,4 @@ def _at_lower_bound(land: Landscape, theta: Array, loss: float, norm: float) -> 
         return False
     eps = float(np.finfo(land.dtype).eps)
     reach = max(1.0, norm_of(theta))
-    return bool(loss - bound <= 4 * eps * abs(bound) + eps * norm * reach**2 / 2)
+    return bool(abs(loss - bound) <= 4 * eps * abs(bound) + eps * norm * reach**2 / 2)

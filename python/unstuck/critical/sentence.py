@@ -119,6 +119,8 @@ def _additions(cp: CriticalPoint) -> list[str]:
     if cp.at_lower_bound and cp.lower_bound is not None and cp.direction is None:
         flat = "" if cp.verdict is not Verdict.DEGENERATE else f", flat along {_directions(cp)}"
         parts.append(f"the loss is at its lower bound {number(cp.lower_bound)}: a minimum{flat}")
+    if cp.lower_bound is not None and cp.loss < cp.lower_bound and not cp.at_lower_bound:
+        parts.append(f"the loss lies below its stated lower bound {number(cp.lower_bound)}, which must be wrong")
     if cp.kink and cp.verdict is not Verdict.NOT_CRITICAL:
         parts.append("the loss has a kink here, which second derivatives do not see")
     return parts
