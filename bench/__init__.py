@@ -13,3 +13,9 @@ which yields one `timing.Comparison` after the other, made by `timing.compare`. 
 and few repeats. The C++ benchmarks are in `bench/cpp`; the CMake option UNSTUCK_BENCH builds one program for
 each file.
 """
+
+import contextlib
+
+# First, so that PyTorch's OpenMP runtime keeps its own waiting policy (see unstuck._variant).
+with contextlib.suppress(ImportError):
+    import torch  # noqa: F401
