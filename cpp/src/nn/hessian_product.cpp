@@ -12,7 +12,7 @@ namespace {
 constexpr std::int64_t kPartBytes = std::int64_t{64}
                                     << 20; // gradients of all groups and vectors of one block
 constexpr std::int64_t kRange = 4096;
-constexpr std::int64_t kWaveChunks = 16; // chunks of each group between two polls
+constexpr std::int64_t kPollVectors = 4; // vectors of a block for which a chunk is short of a poll
 
 } // namespace
 
@@ -42,13 +42,14 @@ HessianProduct<T>::HessianProduct(const Objective<T> &objective, const T *theta,
     report_.bytes = fixed + all;
     keep_primal(poll);
   }
+  part_bytes_ = std::min(kPartBytes, memory_budget - report_.bytes + size * n * plan_.groups);
 }
 
 // Forward, loss, δ of every layer and bends of one chunk.
 template <class T>
-void HessianProduct<T>::primal(Plan::Range range, Tape<T> &tape, const Rows<T> &rows) const {
+void HessianProduct<T>::primal(Team team, Plan::Range range, Tape<T> &tape,
+                               const Rows<T> &rows) const {
   const Network<T> &network = objective_.network();
-  const Team team{plan_.tiles};
   forward(network, team, range.count, theta_.data(), rows.x, tape);
   objective_.loss_function().forward(range.count, network.outputs(), tape.h.back(), rows.targets,
                                      denominator_, tape.delta.back(), tape.loss);
@@ -76,16 +77,15 @@ template <class T> void HessianProduct<T>::keep_primal(const Poll &poll) {
                                               objective_.data());
                       kept.rows = kept.gathered.fill(objective_.data(), selection(), range,
                                                      network.inputs(), network.outputs());
-                      primal(range, kept.tape, kept.rows);
+                      primal({plan_.tiles, &poll}, range, kept.tape, kept.rows);
                     });
   }
 }
 
 template <class T>
-void HessianProduct<T>::add_product(Plan::Range range, const Tape<T> &tape, const T *x, const T *v,
-                                    TangentTape<T> &tangent, T *result) const {
+void HessianProduct<T>::add_product(Team team, Plan::Range range, const Tape<T> &tape, const T *x,
+                                    const T *v, TangentTape<T> &tangent, T *result) const {
   const Network<T> &network = objective_.network();
-  const Team team{plan_.tiles};
   tangent_forward(network, team, range.count, theta_.data(), v, x, tape, tangent);
   objective_.loss_function().tangent(range.count, network.outputs(), tape.loss, tangent.r_h.back(),
                                      tangent.r_delta[0]);
@@ -112,7 +112,9 @@ template <class T>
 void HessianProduct<T>::apply(const T *vectors, std::int64_t count, T *products, const Poll &poll) {
   prepare_slots();
   const std::int64_t n = size(), one = plan_.groups * n * static_cast<std::int64_t>(sizeof(T));
-  const std::int64_t block = std::max<std::int64_t>(1, kPartBytes / one);
+  std::int64_t block = std::max<std::int64_t>(1, part_bytes_ / one);
+  if (!plan_.tiles) // tiles poll within a chunk
+    block = std::min(block, std::max(kPollVectors, plan_.chunks_per_poll(6 * n)));
   for (std::int64_t first = 0; first < count; first += block)
     apply_block(vectors + first * n, std::min(block, count - first), products + first * n, poll);
 }
@@ -124,6 +126,7 @@ void HessianProduct<T>::apply_block(const T *vectors, std::int64_t count, T *pro
                      in = objective_.network().inputs(), out = objective_.network().outputs();
   if (static_cast<std::int64_t>(parts_.size()) < plan_.groups * count * n)
     parts_.resize(static_cast<std::size_t>(plan_.groups * count * n));
+  const Team team{plan_.tiles, &poll};
   // a task: one group with one vector when the primal pass is kept, else with all vectors
   const std::int64_t split = report_.cached ? count : 1, each = count / split;
   const auto task = [&](std::int64_t group, std::int64_t first_vector, std::int64_t chunk,
@@ -141,12 +144,14 @@ void HessianProduct<T>::apply_block(const T *vectors, std::int64_t count, T *pro
     } else {
       const Rows<T> rows = slot.gathered.fill(objective_.data(), selection(), range, in, out);
       x = rows.x;
-      primal(range, slot.tape, rows);
+      primal(team, range, slot.tape, rows);
     }
     for (std::int64_t j = 0; j < each; ++j)
-      add_product(range, *tape, x, vectors + (first_vector + j) * n, slot.tangent, part + j * n);
+      add_product(team, range, *tape, x, vectors + (first_vector + j) * n, slot.tangent,
+                  part + j * n);
   };
-  for (std::int64_t wave = 0; wave < chunks; wave += kWaveChunks) {
+  const std::int64_t length = plan_.chunks_per_poll(6 * n * count);
+  for (std::int64_t wave = 0; wave < chunks; wave += length) {
     if (poll)
       poll();
     parallel_blocks(
@@ -155,7 +160,7 @@ void HessianProduct<T>::apply_block(const T *vectors, std::int64_t count, T *pro
           const std::int64_t group = id / split, first_vector = id % split * each;
           if (wave == 0)
             std::fill_n(parts_.data() + (group * count + first_vector) * n, each * n, T(0));
-          for (std::int64_t c = wave; c < std::min(chunks, wave + kWaveChunks); ++c)
+          for (std::int64_t c = wave; c < std::min(chunks, wave + length); ++c)
             task(group, first_vector, c, slots_[static_cast<std::size_t>(slot)]);
         },
         std::ssize(slots_));

@@ -10,8 +10,7 @@
 namespace unstuck::nn {
 namespace {
 
-constexpr std::int64_t kRange = 4096;    // elements of θ per piece of a reduction
-constexpr std::int64_t kWaveChunks = 16; // chunks of each group between two polls
+constexpr std::int64_t kRange = 4096; // elements of θ per piece of a reduction
 
 } // namespace
 
@@ -88,7 +87,7 @@ double Objective<T>::run_chunks(const Plan &plan, const T *theta, Selection sele
                                 Workspace<T> &space, const Poll &poll) const {
   const std::int64_t n = network_->size(), in = network_->inputs(), out = network_->outputs();
   const double total = denominator(selection);
-  const Team team{plan.tiles};
+  const Team team{plan.tiles, &poll};
   const auto chunk = [&](std::int64_t group, Plan::Range range, int slot_index) {
     auto &slot = space.slots[static_cast<std::size_t>(slot_index)];
     const Rows<T> rows = slot.gathered.fill(data_, selection, range, in, out);
@@ -99,13 +98,14 @@ double Objective<T>::run_chunks(const Plan &plan, const T *theta, Selection sele
     if (gradients)
       backward(*network_, team, range.count, theta, rows.x, slot.tape, gradients + group * n);
   };
-  for (std::int64_t first = 0; first < plan.chunks_per_group(); first += kWaveChunks) {
+  const std::int64_t wave = plan.chunks_per_poll(gradients ? 3 * n : n);
+  for (std::int64_t first = 0; first < plan.chunks_per_group(); first += wave) {
     if (poll)
       poll();
     parallel_blocks(
         plan.groups, plan.tiles ? 0 : plan.rows * n / 8,
         [&](std::int64_t group, int slot) {
-          const std::int64_t last = std::min(plan.chunks_per_group(), first + kWaveChunks);
+          const std::int64_t last = std::min(plan.chunks_per_group(), first + wave);
           for (std::int64_t c = first; c < last; ++c)
             if (const Plan::Range range = plan.range(group, c); range.count > 0)
               chunk(group, range, slot);
@@ -226,8 +226,8 @@ void predict(const Network<T> &network, const T *theta, const T *x, std::int64_t
           if (range.count <= 0)
             return;
           Tape<T> &tape = tapes[static_cast<std::size_t>(slot)];
-          forward(network, Team{plan.tiles}, range.count, theta, x + range.begin * network.inputs(),
-                  tape);
+          forward(network, Team{plan.tiles, &poll}, range.count, theta,
+                  x + range.begin * network.inputs(), tape);
           std::copy_n(tape.h.back(), range.count * network.outputs(),
                       out + range.begin * network.outputs());
         },

@@ -11,6 +11,7 @@ constexpr std::int64_t kFewParameters = 131'072;
 constexpr std::int64_t kTileRows = 1024; // rows of a tile pass: 4 output tiles deep
 constexpr std::int64_t kGroupRows =
     128; // rows of a group's chunk: its activations stay in the second-level cache
+constexpr std::int64_t kPollWork = 2'000'000'000; // multiply-adds: some 60 ms on one core
 
 std::int64_t group_count(std::int64_t rows) {
   if (rows < 32)
@@ -28,6 +29,11 @@ Plan::Plan(std::int64_t row_count, std::int64_t parameters)
   const std::int64_t limit = tiles ? kTileRows : kGroupRows,
                      pieces = (group_rows + limit - 1) / limit;
   chunk_rows = std::max<std::int64_t>(1, (group_rows + pieces - 1) / pieces);
+}
+
+std::int64_t Plan::chunks_per_poll(std::int64_t work) const {
+  return std::max<std::int64_t>(1,
+                                kPollWork / std::max<std::int64_t>(1, groups * chunk_rows * work));
 }
 
 Plan::Range Plan::range(std::int64_t group, std::int64_t chunk) const {

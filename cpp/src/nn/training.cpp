@@ -20,12 +20,15 @@ TrainingResult train(const Objective<T> &objective, T *theta, OptimizerState<T> 
     for (std::int64_t i = 0; i < order.count; ++i)
       identity.push_back(i);
   const std::int64_t *index = order.index ? order.index : identity.data();
+  const std::size_t slices = static_cast<std::size_t>((order.count + batch - 1) / batch);
+  const auto slice = [&](std::size_t step) {
+    const std::int64_t begin = static_cast<std::int64_t>(step % slices) * batch;
+    return index ? Selection{index + begin, std::min(batch, order.count - begin)} : order;
+  };
+  for (std::size_t step = 0; step < std::min(slices, rates.size()); ++step)
+    objective.denominator(slice(step)); // refuses weights without a mean before anything changes
   for (std::size_t step = 0; step < rates.size(); ++step) {
-    const std::int64_t begin =
-        static_cast<std::int64_t>(step) * batch % std::max<std::int64_t>(1, order.count);
-    const Selection slice =
-        index ? Selection{index + begin, std::min(batch, order.count - begin)} : order;
-    const auto value = objective.gradient(theta, slice, gradient, space, poll);
+    const auto value = objective.gradient(theta, slice(step), gradient, space, poll);
     const double norm = std::sqrt(value.square);
     losses[step] = value.loss;
     norms[step] = norm;

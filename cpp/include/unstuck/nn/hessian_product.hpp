@@ -44,8 +44,8 @@ private:
     Rows<T> rows;
   };
 
-  void primal(Plan::Range range, Tape<T> &tape, const Rows<T> &rows) const;
-  void add_product(Plan::Range range, const Tape<T> &tape, const T *x, const T *v,
+  void primal(Team team, Plan::Range range, Tape<T> &tape, const Rows<T> &rows) const;
+  void add_product(Team team, Plan::Range range, const Tape<T> &tape, const T *x, const T *v,
                    TangentTape<T> &tangent, T *product) const;
   void keep_primal(const Poll &poll);
   void apply_block(const T *vectors, std::int64_t count, T *products, const Poll &poll);
@@ -58,7 +58,8 @@ private:
   Plan plan_;
   HessianPlan report_;
   double denominator_;
-  std::vector<Kept> kept_; // [group · chunks_per_group + chunk]
+  std::int64_t part_bytes_; // for the products of one block
+  std::vector<Kept> kept_;  // [group · chunks_per_group + chunk]
   std::vector<Slot> slots_;
   std::vector<T> parts_; // [group][vector][n]
 };

@@ -25,9 +25,6 @@ struct Selection {
   std::int64_t count = 0;
 };
 
-// Called between pieces of long work, outside parallel regions; may throw to stop it (Ctrl-C).
-using Poll = std::function<void()>;
-
 // The rows of one chunk, gathered side by side (or the data's own rows when they already are).
 template <class T> struct Rows {
   const T *x = nullptr;

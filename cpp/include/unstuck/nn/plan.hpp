@@ -19,6 +19,9 @@ struct Plan {
 
   std::int64_t chunks_per_group() const { return (group_rows + chunk_rows - 1) / chunk_rows; }
 
+  // Chunks of every group to do between two polls, each row costing `work` multiply-adds.
+  std::int64_t chunks_per_poll(std::int64_t work) const;
+
   // Rows [begin, begin + count) of chunk c of group g; count may be 0 at the ragged end.
   struct Range {
     std::int64_t begin, count;

@@ -3,10 +3,14 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 
 #include "unstuck/parallel.hpp"
 
 namespace unstuck::nn {
+
+// Called between pieces of long work, outside parallel regions; may throw to stop it (Ctrl-C).
+using Poll = std::function<void()>;
 
 // One of equal pieces of [0, n): rounding to a multiple of 16 keeps vector lanes full.
 struct Split {
@@ -22,9 +26,12 @@ struct Split {
 
 struct Team {
   bool parallel = false;
+  const Poll *poll = nullptr; // asked before every region of a parallel team
 
   template <class Body> void blocks(std::int64_t count, std::int64_t work, Body &&body) const {
     if (parallel) {
+      if (poll && *poll)
+        (*poll)();
       parallel_blocks(count, work, [&](std::int64_t block, int) { body(block); });
     } else {
       for (std::int64_t block = 0; block < count; ++block)
