@@ -14,12 +14,13 @@ TALL = [
     Case(f"rows_{n}", chain((6, 9, 8, 3), "gelu"), "smoothed_weighted", n, weighted_samples=True)
     for n in (1, 2, 15, 16, 17, 63, 64, 65, 129, 257, 2051)
 ]
+TALL_AND_WIDE = Case("tall_and_wide", chain((330, 400, 3), "silu"), samples=1100)
 WIDE = Case("wide", chain((784, 512, 512, 10), "tanh"), samples=48)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_against_the_reference(dtype):
-    for case in [*CASES, *TALL, WIDE]:
+    for case in [*CASES, *TALL, WIDE, TALL_AND_WIDE]:
         land, theta, X, y, weight = case.landscape(us, dtype)
         reference = case.reference()
         loss, gradient = land.gradient(theta)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 import unstuck as us
-from network_cases import CASES, GRID, Case, chain
+from network_cases import ACTIVATIONS, CASES, GRID, LOSSES, Case, chain, linear
 from oracles import central_difference, relative_error
 
 TOLERANCE = {"float64": 1e-9, "float32": 2e-5}
+TALL_AND_WIDE = Case("tall_and_wide", chain((330, 400, 3), "silu"), samples=1100)
 WIDE = Case("wide", chain((784, 512, 512, 10), "tanh"), samples=48)
 TALL = [
     Case(f"rows_{n}", chain((6, 9, 8, 3), "gelu"), "smoothed_weighted", n, weighted_samples=True)
@@ -34,9 +37,10 @@ def test_against_the_reference(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_wide_network(dtype):
-    found, expected = products_against_reference(WIDE, dtype, k=1)
-    assert relative_error(found, expected) <= TOLERANCE[dtype]
+def test_wide_networks(dtype):
+    for case in (WIDE, TALL_AND_WIDE):
+        found, expected = products_against_reference(case, dtype, k=1)
+        assert relative_error(found, expected) <= TOLERANCE[dtype], case
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -186,3 +190,25 @@ def test_chunks_are_weighted_by_their_samples():
         for p in parts
     )
     assert relative_error(land.hessian(theta) @ v, expected) <= 1e-12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_random_networks(dtype):
+    """Random architecture, activations, loss, data and options."""
+    rng = np.random.default_rng(7)
+    losses = {name: LOSSES[name][3] for name in LOSSES}
+    for trial in range(400):
+        widths = [int(w) for w in rng.integers(1, 40, rng.integers(2, 6))]
+        loss = str(rng.choice(list(losses)))
+        widths[-1] = 3 if losses[loss] == "label" else widths[-1]
+        layers = []
+        for a, b in pairwise(widths):
+            layers += [linear(a, b, bool(rng.integers(2)))]
+            layers += [ACTIVATIONS[str(rng.choice(list(ACTIVATIONS)))] for _ in range(rng.integers(0, 3))]
+        case = Case(
+            f"trial {trial}", tuple(layers), loss, int(rng.integers(1, 400)),
+            l2=float(rng.choice([0.0, 0.1])), weighted_samples=bool(rng.integers(2)), seed=trial,
+        )  # fmt: skip
+        found, expected = products_against_reference(case, dtype)
+        assert relative_error(found, expected) <= TOLERANCE[dtype], case

@@ -194,3 +194,10 @@ def test_no_more_threads_than_asked(threads):
     before = len(os.listdir("/proc/self/task"))
     land.gradient(theta)
     assert len(os.listdir("/proc/self/task")) == before
+
+
+def test_automatic_follows_openmp(torch, threads):
+    """PyTorch's setting is OpenMP's: read at every call, unless a number was asked for."""
+    torch.set_num_threads(1)
+    assert threads(0) == 1
+    assert threads(3) == 3

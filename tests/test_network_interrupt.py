@@ -1,0 +1,60 @@
+"""Ctrl-C in long calls of a network: answered in time, whatever the schedule, and everything usable afterwards."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import numpy as np
+import pytest
+
+import unstuck as us
+from network_cases import Case, chain
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
+
+CASES = {
+    "rows": Case("rows", chain((64, 128, 128, 10), "tanh"), samples=30_000),
+    "tiles": Case("tiles", chain((784, 512, 512, 10), "tanh"), samples=2_048),
+}
+DELAY, ANSWER = 0.1, 0.5  # seconds
+
+
+def seconds_to_answer(call):
+    """How long after the signal the call ended with KeyboardInterrupt; None if it was over before."""
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    begin = time.perf_counter()
+    signal.setitimer(signal.ITIMER_REAL, DELAY)
+    try:
+        call()
+        return None
+    except KeyboardInterrupt:
+        return time.perf_counter() - begin - DELAY
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_long_calls_answer_a_signal(name):
+    case = CASES[name]
+    land, theta, X, y, _ = case.landscape(us, "float32")
+    H = land.hessian(theta, np.arange(1500))
+    V = case.vectors(64, "float32")
+    whole = land.hessian(theta)
+    tight = us.NetworkLandscape(land.net, land.loss_function, X, y, memory_budget=100 << 20).hessian(theta)
+    many = np.tile(np.arange(len(X)), 8)
+    first = H @ V[:, 0]
+    loss = land.loss(theta, np.arange(100))
+    calls = {
+        "block product": lambda: whole @ V,
+        "block product without the primal pass": lambda: tight @ V,
+        "gradient": lambda: land.gradient(theta, many),
+        "loss": lambda: land.loss(theta, many),
+        "operator": lambda: land.hessian(theta, many),
+    }
+    answers = {what: seconds_to_answer(call) for what, call in calls.items()}
+    assert answers["block product"] is not None, "too fast to be interrupted: the test needs more vectors"
+    assert {what: t for what, t in answers.items() if t is not None and t > ANSWER} == {}
+    np.testing.assert_array_equal(H @ V[:, 0], first)
+    assert land.loss(theta, np.arange(100)) == loss
