@@ -67,7 +67,7 @@ def test_import_starts_nothing_and_changes_nothing():
 def test_import_time():
     code = (
         "import time, numpy, scipy.sparse.linalg, scipy.linalg, scipy.special\n"
-        "t = time.perf_counter(); import unstuck; print(time.perf_counter() - t)"
+        "t = time.process_time(); import unstuck; print(time.process_time() - t)"  # other load does not count
     )
     run(code)  # writes the bytecode
     seconds = statistics.median(float(run(code).stdout) for _ in range(5))
