@@ -309,7 +309,7 @@ def test_diagnose_a_run(capsys, factories):
     code, out, _ = run(capsys, "diagnose", "my_factories:trainer")
     assert code in (0, 1)
     assert len(out) > 20
-    assert "noise" not in out
+    assert "noise from" not in out
 
 
 @pytest.mark.parametrize("name", ["wrong", "fails", "bad_data", "value", "missing"])

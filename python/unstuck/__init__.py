@@ -10,6 +10,7 @@ from . import _core as _core
 from . import data, errors, labs, nn, optim, plot, report, schedules
 from .certificate import verify
 from .critical import Bracket, CriticalPoint, Verdict, classify
+from .doctor import Cause, Diagnosis, diagnose
 from .escape import Escape, escape
 from .landscape import FunctionLandscape, Landscape
 from .minimize import Path, minimize
@@ -24,8 +25,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Bracket",
+    "Cause",
     "Critical",
     "CriticalPoint",
+    "Diagnosis",
     "Escape",
     "FunctionLandscape",
     "HessianOperator",
@@ -37,6 +40,7 @@ __all__ = [
     "Verdict",
     "classify",
     "data",
+    "diagnose",
     "errors",
     "escape",
     "find_critical",

@@ -122,9 +122,7 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     if kind != KIND:
         raise CheckpointError(f"`path`: {path.name!r} holds a {kind}, not a run")
     if schema != SCHEMA:
-        raise CheckpointError(
-            f"`path`: {path.name!r} has format {schema}; this version reads format {SCHEMA}"
-        )
+        raise CheckpointError(f"`path`: {path.name!r} has format {schema}; this version reads format {SCHEMA}")
     if record.pop("sha256", None) != _checksum(arrays, record):
         raise CheckpointError(f"`path`: {path.name!r} is damaged: its checksum is wrong")
     return arrays, record
@@ -150,17 +148,13 @@ def _problem(land: Landscape) -> dict[str, Any]:
 def _require_fit(saved: dict[str, Any], here: dict[str, Any]) -> None:
     for name, value in here.items():
         if saved[name] != value:
-            raise CheckpointError(
-                f"`land` does not fit the saved run: its {name} is {value}, saved was {saved[name]}"
-            )
+            raise CheckpointError(f"`land` does not fit the saved run: its {name} is {value}, saved was {saved[name]}")
 
 
 def _optimizer(saved: dict[str, Any], arrays: dict[str, Array], opt: Optimizer | None) -> dict[str, Any]:
     """The optimizer's state, its arrays put back."""
     if saved["lr"] is None and opt is None:
-        raise ArgumentError(
-            "its learning rate was a function, which a file cannot hold; pass `opt` with that `lr`"
-        )
+        raise ArgumentError("its learning rate was a function, which a file cannot hold; pass `opt` with that `lr`")
     return {**saved, "slots": {name: arrays[OPTIMIZER + name] for name in saved["slots"]}}
 
 

@@ -82,9 +82,7 @@ class History(Mapping[str, Array]):
             ArgumentError: fewer updates were recorded.
         """
         if not 0 <= updates <= self.updates:
-            raise ArgumentError(
-                f"`updates` must lie within the {self.updates} recorded updates, got {updates}"
-            )
+            raise ArgumentError(f"`updates` must lie within the {self.updates} recorded updates, got {updates}")
         last = int(self["step"][updates - 1]) if updates else 0
         self._updates.rows = updates
         self._validations.rows = int(np.searchsorted(self["validation_step"], last, side="right"))

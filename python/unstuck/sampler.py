@@ -76,11 +76,7 @@ class Sampler:
     def _current_order(self) -> Array:
         if self._order is None or self._order[0] != self.epoch:
             samples = self.samples or 0
-            order = (
-                np.arange(samples, dtype=np.int64)
-                if self.full
-                else epoch_order(samples, self.seed, self.epoch)
-            )
+            order = np.arange(samples, dtype=np.int64) if self.full else epoch_order(samples, self.seed, self.epoch)
             order.flags.writeable = False
             self._order = (self.epoch, order)
         return self._order[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .detached import Detached
 from .errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from .history import History
 from .interrupt import Interrupts
 from .landscape import Landscape, check_theta
+from .progress import Progress
 from .ranges import BELOW_ONE, NON_NEGATIVE, Count, Range
 from .sampler import Sampler
 from .state import State
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
     from .optim.base import Optimizer
 
 Array = NDArray[Any]
-Progress = Callable[[int, int, str], Any]
 
-CHUNK_SECONDS = 0.2  # how long one call into the core may last: the answer to Ctrl-C waits for its end
+CHUNK_SECONDS = 0.1  # how long one call into the core may last: the answer to Ctrl-C waits for its end
 PROGRESS_SECONDS = 0.1
 
 
@@ -108,12 +108,13 @@ class Trainer:
         self.failure: Failure | None = None
         opt.init(land.blocks, land.dtype)
         self.average: Array | None = None if self.ema is None else self.theta.copy()
+        self._forked_at = 0
         self._seconds_per_step = 0.0
 
     @property
     def t(self) -> int:
         """Updates done."""
-        return self.history.updates
+        return self._forked_at + self.history.updates
 
     @property
     def epoch(self) -> int:
@@ -123,9 +124,7 @@ class Trainer:
     def __repr__(self) -> str:
         return f"Trainer({self.land.n} parameters, {self.opt!r}, {self.t} updates, {self.epoch} epochs)"
 
-    def fit(
-        self, epochs: int | None = None, steps: int | None = None, progress: Progress | None = None
-    ) -> Trainer:
+    def fit(self, epochs: int | None = None, steps: int | None = None, progress: Progress | None = None) -> Trainer:
         """Trains on, from where the run stands.
 
         Args:
@@ -153,9 +152,7 @@ class Trainer:
                     raise NonFiniteError(self.failure.text)
                 if self.validation is not None and self.sampler.epoch > epoch:
                     self._validate()
-                if progress is not None and (
-                    done == total or time.perf_counter() - last_call > PROGRESS_SECONDS
-                ):
+                if progress is not None and (done == total or time.perf_counter() - last_call > PROGRESS_SECONDS):
                     progress(done, total, f"step {self.t}, loss {self.history['loss'][-1]:.4g}")
                     last_call = time.perf_counter()
         return self
@@ -204,6 +201,26 @@ class Trainer:
         self.failure = None
         self.history.events.append({"step": self.t, "kind": kind, "text": text})
 
+    def fork(self) -> Trainer:
+        """An independent run from the same state on the same landscape, with an empty history.
+
+        Training the fork moves its own θ and leaves this run, and a network's parameters, to the bit as they are.
+        """
+        twin = Trainer(
+            Detached(self.land),
+            self.opt.copy(),
+            self.batch_size,
+            self.seed,
+            clip_norm=self.clip_norm,
+            ema=self.ema,
+            theta=self.theta,
+        )
+        twin.opt.load_state(self.opt.state())
+        twin.sampler = self.sampler.copy()
+        twin.average = None if self.average is None else self.average.copy()
+        twin._forked_at, twin._seconds_per_step = self.t, self._seconds_per_step
+        return twin
+
     def save(self, path: str | Path) -> None:
         """Writes the run to one file (safetensors with JSON inside), whole or not at all; see `load`."""
         from .checkpoint import save_trainer
@@ -211,9 +228,7 @@ class Trainer:
         save_trainer(self, Path(path))
 
     @staticmethod
-    def load(
-        path: str | Path, land: Landscape, *, opt: Optimizer | None = None, validation: Any = None
-    ) -> Trainer:
+    def load(path: str | Path, land: Landscape, *, opt: Optimizer | None = None, validation: Any = None) -> Trainer:
         """The saved run on the same landscape; going on equals not having stopped, bit for bit.
 
         Args:
@@ -262,9 +277,9 @@ class Trainer:
             )
             if record.stop is not None:
                 self.failure = self._failure(record.done)
-            self._record(
-                record.loss[: record.done], record.gradient_norm[: record.done], rates[: record.done]
-            )
+            self._record(record.loss[: record.done], record.gradient_norm[: record.done], rates[: record.done])
+            if record.error is not None:
+                raise record.error
         return int(record.done)
 
     def _one_step(self, interrupts: Interrupts) -> int:
@@ -298,7 +313,7 @@ class Trainer:
         steps = len(losses)
         if not steps:
             return
-        first = self.history.updates
+        first = self.t
         self.history.add_updates(
             step=np.arange(first + 1, first + steps + 1),
             epoch=np.full(steps, self.sampler.epoch),
@@ -347,7 +362,8 @@ class Trainer:
 def gradient_norm(gradient: Array) -> float:
     """‖g‖ accumulated in float64."""
     wide = gradient.astype(np.float64, copy=False)
-    return math.sqrt(float(wide @ wide))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.sqrt(float(wide @ wide))
 
 
 def _first_non_finite(land: Landscape, theta: Array, gradient: Array) -> tuple[str, str]:

@@ -33,7 +33,7 @@ class Validation:
         self.land = land.with_data(*data)
 
     def __call__(self, theta: Array) -> tuple[float, float]:
-        """(loss, accuracy): the same objective as in training; accuracy is NaN where the task has none."""
+        """(loss, accuracy): mean loss of the data alone; accuracy is NaN where the task has none."""
         return float(self.land.loss(theta)), accuracy(self.land, theta)
 
 

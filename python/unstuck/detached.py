@@ -1,0 +1,25 @@
+"""Detached: a landscape without a point of its own, so that a fork cannot move the one it was made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .landscape import Landscape
+
+
+class Detached:
+    """The same surface, data and training steps as `land`; its `theta` is None.
+
+    Args:
+        land: any landscape.
+    """
+
+    theta = None
+
+    def __init__(self, land: Landscape) -> None:
+        self._land = land
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._land, name)

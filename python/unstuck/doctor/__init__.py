@@ -1,0 +1,77 @@
+"""The doctor: why does this run not get better? Probes measure, rules decide, wording explains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, ArgumentTypeError
+from ..landscape import Landscape
+from ..ranges import NON_NEGATIVE
+from ..train import Trainer
+from .causes import Cause
+from .diagnosis import Diagnosis
+from .evidence import Evidence
+from .examine import examine
+from .remedies import Remedy
+from .rules import Finding, judge
+from .subject import Clock, Subject
+
+__all__ = ["Cause", "Diagnosis", "Evidence", "Finding", "Remedy", "diagnose", "judge"]
+
+BUDGET = 3.0  # seconds
+
+
+def diagnose(
+    subject: Trainer | Landscape, theta: Any = None, *, budget: float | None = None, target: float | None = None
+) -> Diagnosis:
+    """Why does this run not get better, or does it?
+
+    A run is judged by its recent losses; if they do not fall by more than their noise, by what a copy of it does when
+    trained on, by the curvature where it stands, and by copies that are trained on under one changed condition each.
+    A landscape with θ can only be judged by its geometry.
+
+    Args:
+        subject: a Trainer, or a Landscape.
+        theta: with a Landscape, the point (n,); None: its current point.
+        budget: seconds that the examination may take, about; None: 3.
+        target: a loss that should be reached; above it a certified minimum counts as LOCAL_MINIMUM.
+
+    Returns:
+        A `Diagnosis`.
+
+    Raises:
+        ArgumentError: no point is given, or `budget` is not positive.
+        ArgumentTypeError: `subject` is neither a run nor a landscape.
+
+    Guarantee: the run and the landscape are left as they were, to the bit.
+    """
+    run = subject if isinstance(subject, Trainer) else None
+    land = subject.land if isinstance(subject, Trainer) else subject
+    if not isinstance(land, Landscape):
+        raise ArgumentTypeError(f"`subject` must be a Trainer or a Landscape, got {type(subject).__name__}")
+    if run is not None and theta is not None:
+        raise ArgumentError("`theta` belongs to a landscape; a run is examined where it stands")
+    seconds = BUDGET if budget is None else NON_NEGATIVE.check("budget", budget)
+    if seconds == 0.0:
+        raise ArgumentError("`budget` must be positive, got 0")
+    if target is not None and not np.isfinite(target):
+        raise ArgumentError(f"`target` must be finite, got {target}")
+    point = theta if theta is not None else run.theta if run is not None else land.theta
+    if point is None:
+        raise ArgumentError("`theta` must be given: the landscape has no current point")
+    # overflow on the way to a verdict is evidence, not an accident
+    with np.errstate(all="ignore"):
+        work = examine(Subject(land, point, run), Clock(seconds), target)
+        findings = tuple(judge(work.evidence))
+    history = None if run is None else (run.history["step"].copy(), run.history["loss"].copy())
+    return Diagnosis(
+        findings,
+        work.evidence,
+        work.point,
+        work.place,
+        tuple(work.clock.spent),
+        tuple(work.notes),
+        history,
+    )

@@ -1,0 +1,139 @@
+"""Diagnosis: the answer of `diagnose`, as an object, a sentence, JSON and a report."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..critical import CriticalPoint
+from ..report import Chart, Report, build, charts
+from ..report.facts import Fact
+from . import wording
+from .causes import Cause
+from .evidence import Evidence
+from .remedies import Remedy, remedies_for
+from .rules import Finding
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """Why a run does not get better, or that it does; `str()` of it is one sentence.
+
+    Attributes:
+        findings: the causes with their confidences and reasons, most confident first.
+        measured: the evidence as numbers.
+        point: the classification of the point, or None if it was not needed.
+        theta: the point (n,) that was classified: θ, or the quiet place that a noisy run hovers around.
+        costs: [(probe, seconds)].
+        notes: probes that could not be made, and why.
+        history: (steps, losses) of the run, for the report; None without a run.
+    """
+
+    findings: tuple[Finding, ...]
+    measured: Evidence
+    point: CriticalPoint | None
+    theta: Array
+    costs: tuple[tuple[str, float], ...]
+    notes: tuple[str, ...]
+    history: tuple[Any, Any] | None = None
+
+    @property
+    def cause(self) -> Cause:
+        """The most likely cause."""
+        return self.findings[0].cause
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the cause is HEALTHY or CONVERGED."""
+        return self.cause.healthy
+
+    @property
+    def causes(self) -> list[tuple[Cause, float]]:
+        """[(cause, confidence)], most confident first."""
+        return [(finding.cause, finding.confidence) for finding in self.findings]
+
+    @property
+    def evidence(self) -> list[Fact]:
+        """What was measured, one fact each."""
+        return wording.facts(self.measured)
+
+    @property
+    def remedies(self) -> list[Remedy]:
+        """What to do, the most promising first; empty when nothing needs to be done."""
+        return remedies_for(self.cause, self.measured)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the examination."""
+        return sum(seconds for _, seconds in self.costs)
+
+    @property
+    def products(self) -> int:
+        """Hessian products used for the verdict on the point."""
+        return 0 if self.point is None else self.point.products
+
+    def __str__(self) -> str:
+        return wording.sentence(self.findings[0])
+
+    def facts(self) -> list[Fact]:
+        """The answer and the evidence as one list of facts, the answer first."""
+        verdict = Fact(
+            "cause",
+            wording.title(self.cause),
+            wording.status_of(self.cause),
+            str(self),
+            {cause.name: confidence for cause, confidence in self.causes},
+        )
+        return [verdict, *self.evidence]
+
+    def report(self) -> Report:
+        """The diagnosis as a report with charts."""
+        remedies = [Fact(r.name, "", "info", r.text) for r in self.remedies]
+        others = [Fact(wording.title(f.cause), f"{f.confidence:.2f}", "info", f.reason) for f in self.findings[1:]]
+        costs = [Fact(f"time: {what}", f"{seconds:.3f} s") for what, seconds in self.costs]
+        notes = [Fact("not measured", "", "warn", note) for note in self.notes]
+        return build(
+            f"Diagnosis: {wording.title(self.cause)}",
+            str(self),
+            self.evidence,
+            self._figures(),
+            {"cause": self.cause.name, "healthy": self.healthy, "causes": _named(self.causes)},
+            remedies=remedies,
+            details=[*others, *costs, *notes],
+            status=wording.status_of(self.cause),
+        )
+
+    def to_json(self) -> str:
+        """The report without its charts, as strict JSON."""
+        return self.report().json()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the report, whole or not at all; the ending decides: .html, .json or .txt.
+
+        Raises:
+            ArgumentError: another ending, or the file cannot be written.
+        """
+        return self.report().save(path)
+
+    def _repr_html_(self) -> str:
+        return self.report()._repr_html_()
+
+    def _figures(self) -> list[Chart]:
+        figures = []
+        if self.history is not None and len(self.history[0]):
+            figures.append(charts.loss_curve(*self.history))
+        if self.point is not None:
+            low, high = self.point.lambda_min, self.point.lambda_max
+            ends = (low.lower, low.upper), (high.lower, high.upper)
+            figures.append(charts.spectrum_ends(*ends, self.point.tolerance))
+        return figures
+
+
+def _named(causes: list[tuple[Cause, float]]) -> dict[str, float]:
+    return {cause.name: confidence for cause, confidence in causes}

@@ -1,0 +1,248 @@
+"""Evidence: what the probes measured, as plain numbers; None means not measured. Rules read nothing else."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from ..critical import CriticalPoint, Verdict
+from ..train import Failure
+from .trend import Trend
+
+
+@dataclass(frozen=True)
+class Level:
+    """Where the loss stands.
+
+    Attributes:
+        loss: the objective (penalty and coupled weight decay included) at θ on the examined samples.
+        lower_bound: below which it can never fall, or None.
+        baseline: loss of the best constant answer, or None.
+        start: the run's first loss, of its first batch; None without a history.
+        target: what the user asked for, or None.
+        samples: how many samples these measurements use; None without data.
+        of_samples: how many there are.
+    """
+
+    loss: float
+    lower_bound: float | None = None
+    baseline: float | None = None
+    start: float | None = None
+    target: float | None = None
+    samples: int | None = None
+    of_samples: int | None = None
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A copy of the run, trained on under one changed condition beside a control without it.
+
+    Attributes:
+        steps: updates made in each.
+        loss: mean loss of the fork over the later half of the checkpoints.
+        control: mean loss of the control over the same checkpoints.
+        error: standard error of the difference, from its scatter over those checkpoints; never below rounding.
+        wins: share of those checkpoints at which the fork lies below the control.
+        change: what was changed, in words.
+        broke: the fork met a non-finite loss.
+    """
+
+    steps: int
+    loss: float
+    control: float
+    error: float
+    wins: float
+    change: str
+    broke: bool = False
+
+    @property
+    def gain(self) -> float:
+        """Control − loss: positive when the change helps."""
+        return self.control - self.loss
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """The run as it stands, trained on in a copy: the do-nothing control.
+
+    Attributes:
+        steps: updates made.
+        losses: the objective at equally spaced checkpoints, the first before any update.
+        trend: of these losses, or of the history with the copy's own appended, whichever falls more clearly; None
+            if the run broke before three of them.
+        broke: a non-finite loss ended it.
+    """
+
+    steps: int
+    losses: tuple[float, ...]
+    trend: Trend | None
+    broke: bool = False
+
+    @property
+    def later(self) -> float:
+        """Mean over the later half of the checkpoints."""
+        return statistics.fmean(self.losses[len(self.losses) // 2 + 1 :])
+
+    @property
+    def scatter(self) -> float:
+        """Standard deviation over the later half of the checkpoints."""
+        return statistics.stdev(self.losses[len(self.losses) // 2 + 1 :])
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What `classify` says about the point, without its vectors.
+
+    Attributes:
+        distance: from θ to the point; not 0 where a noisy run hovers around it.
+        verdict: its verdict.
+        lambda_min: (lower, upper) of the smallest eigenvalue.
+        lambda_max: (lower, upper) of the largest.
+        tolerance: what counts as flat, in units of curvature.
+        gradient_norm: ‖∇L‖.
+        gradient_decrease: ‖g‖²/(2‖H‖), what a step along the gradient promises.
+        curvature_decrease: what negative curvature promises within the gate's radius.
+        downhill: whether a direction of negative curvature was verified.
+        at_lower_bound: whether the loss is at the landscape's lower bound.
+        confidence: with which the certified ends hold.
+    """
+
+    distance: float
+    verdict: Verdict
+    lambda_min: tuple[float, float]
+    lambda_max: tuple[float, float]
+    tolerance: float
+    gradient_norm: float
+    gradient_decrease: float
+    curvature_decrease: float
+    downhill: bool
+    at_lower_bound: bool
+    confidence: float
+
+    @staticmethod
+    def of(cp: CriticalPoint, distance: float = 0.0) -> Geometry:
+        """The numbers of a classification."""
+        return Geometry(
+            distance=distance,
+            verdict=cp.verdict,
+            lambda_min=(cp.lambda_min.lower, cp.lambda_min.upper),
+            lambda_max=(cp.lambda_max.lower, cp.lambda_max.upper),
+            tolerance=cp.tolerance,
+            gradient_norm=cp.gradient_norm,
+            gradient_decrease=cp.gate.gradient_decrease,
+            curvature_decrease=cp.gate.curvature_decrease,
+            downhill=cp.direction is not None,
+            at_lower_bound=cp.at_lower_bound,
+            confidence=cp.confidence,
+        )
+
+
+@dataclass(frozen=True)
+class Descent:
+    """A lower loss close to a degenerate point.
+
+    Attributes:
+        decrease: by how much the loss falls, the integral of the slope along the path, float32-safe.
+        radius: length of the path, at most max(1, ‖θ‖).
+        explained: what slope and curvature at the point account for within that radius.
+        error: uncertainty of `decrease`.
+    """
+
+    decrease: float
+    radius: float
+    explained: float
+    error: float
+
+    @property
+    def verified(self) -> bool:
+        """A fall that neither the gradient nor the second derivatives at the point explain."""
+        return self.decrease > 2 * self.explained + 4 * self.error
+
+
+@dataclass(frozen=True)
+class Stability:
+    """The steepest curvature that the optimizer sees against what its learning rate bears.
+
+    Attributes:
+        curvature: largest eigenvalue of P^-1/2 H P^-1/2 (P: the optimizer's preconditioner, 1 for SGD).
+        threshold: the curvature above which updates along it grow instead of shrinking.
+        lr: learning rate of the next update.
+        rule: name of the update rule.
+        formula: of the threshold.
+    """
+
+    curvature: float
+    threshold: float
+    lr: float
+    rule: str
+    formula: str
+
+    @property
+    def ratio(self) -> float:
+        """Curvature / threshold: above 1 the step is too large for the steepest direction."""
+        return self.curvature / self.threshold if self.threshold > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything measured about one run or point.
+
+    Attributes:
+        has_run: whether a run was examined, not just a point.
+        level: where the loss stands.
+        stochastic: whether an update uses only a part of the data.
+        failure: the update that could not be made.
+        broken: name of the first block that is not finite, "loss" if only the loss is; None if all is finite.
+        updates: updates in the history.
+        trend: of the recent part of the history: the last third, or more of it where noise hides a fall.
+        stalled: whether the fall within `trend` has ended.
+        continuation: the run trained on unchanged.
+        geometry: the verdict of `classify`.
+        stability: curvature against the optimizer's threshold.
+        descent: a lower loss close by, looked for at degenerate points.
+        smaller_lr: a fork with a fraction of the learning rate.
+        larger_lr: a fork with a multiple of it, where the curvature allows one.
+        larger_batch: a fork with more samples per update.
+        escape: a fork that starts beyond the saddle, along the certified direction; its control starts at it.
+        push: a fork that starts from the lower loss found close by; its control starts at the flat place.
+        restart: a fork that starts from fresh weights; its control is the present loss.
+    """
+
+    has_run: bool
+    level: Level
+    stochastic: bool = False
+    failure: Failure | None = None
+    broken: str | None = None
+    updates: int = 0
+    trend: Trend | None = None
+    stalled: bool | None = None
+    continuation: Continuation | None = None
+    geometry: Geometry | None = None
+    stability: Stability | None = None
+    descent: Descent | None = None
+    smaller_lr: Fork | None = None
+    larger_lr: Fork | None = None
+    larger_batch: Fork | None = None
+    escape: Fork | None = None
+    push: Fork | None = None
+    restart: Fork | None = None
+
+    @property
+    def reference(self) -> float | None:
+        """The loss that no run should stand above: the larger of its first one and the best constant answer's."""
+        known = [x for x in (self.level.start, self.level.baseline) if x is not None]
+        return max(known) if self.level.start is not None else None
+
+    @property
+    def scale(self) -> float:
+        """The loss difference that counts as the whole.
+
+        What is left above the lower bound, but at least what a constant answer or the start has above it; without a
+        bound, the fall since the start or within the recent window.
+        """
+        level = self.level
+        start = level.loss if level.start is None else level.start
+        if level.lower_bound is None:
+            return max(abs(start - level.loss), 0.0 if self.trend is None else abs(self.trend.drop))
+        whole = start if level.baseline is None else level.baseline
+        return max(level.loss, whole) - level.lower_bound

@@ -1,0 +1,157 @@
+"""The order of the probes: cheap ones first, dear ones only while the answer is open and the budget lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
+
+from ..critical import CriticalPoint, Verdict
+from ..errors import UnstuckError
+from ..train import Trainer
+from . import probes, rules
+from .calm import calm
+from .causes import Cause
+from .descent import far_along, find_descent
+from .evidence import Evidence, Geometry
+from .forks import Course
+from .subject import Clock, Subject, distance
+
+Array = NDArray[Any]
+Result = TypeVar("Result")
+
+
+@dataclass
+class Examination:
+    """One examination under way.
+
+    Attributes:
+        subject: what is examined.
+        clock: its budget.
+        evidence: what is known so far.
+        place: the point whose curvature is judged: θ, or the quiet point that a noisy run hovers around.
+        point: the classification, once made.
+        notes: probes that could not be made, and why.
+    """
+
+    subject: Subject
+    clock: Clock
+    evidence: Evidence
+    place: Array
+    point: CriticalPoint | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def measure(self, what: str, probe: Callable[..., Result], *arguments: Any) -> Result | None:
+        """The probe's answer with its cost booked; None, with a note, when it had to give up."""
+        began = self.clock.elapsed
+        try:
+            return probe(*arguments)
+        except UnstuckError as error:
+            self.notes.append(f"{what}: {error}")
+            return None
+        finally:
+            self.clock.book(what, began)
+
+    def learn(self, **measured: Any) -> None:
+        """Adds measurements to the evidence."""
+        self.evidence = replace(self.evidence, **measured)
+
+
+def examine(subject: Subject, clock: Clock, target: float | None) -> Examination:
+    """Probes the subject until the answer is settled or everything affordable is measured."""
+    run = subject.run
+    began = clock.elapsed
+    level, broken = probes.measure_level(subject, target), probes.find_broken(subject)
+    clock.book("loss", began)
+    evidence = Evidence(run is not None, level, subject.stochastic, broken=broken)
+    work = Examination(subject, clock, evidence, subject.theta)
+    if run is not None:
+        _read_history(work, run)
+    if rules.not_finite(work.evidence):
+        if run is not None and broken is None:
+            _look_at_curvature(work, run)
+        return work
+    if run is None:
+        _look_at_curvature(work, None)
+        _look_around(work)
+    elif not rules.is_settled(work.evidence):
+        _examine_run(work, run)
+    return work
+
+
+def _read_history(work: Examination, run: Trainer) -> None:
+    trend, stalled = probes.recent_trend(probes.losses_since_move(run))
+    work.learn(updates=run.history.updates, failure=run.failure, trend=trend, stalled=stalled)
+
+
+def _examine_run(work: Examination, run: Trainer) -> None:
+    """The do-nothing control, then geometry, then the forks that it calls for."""
+    control = work.measure("going on", probes.go_on, work.subject, run, 0.12 * work.clock.seconds)
+    if control is None:
+        return
+    continuation, course = control
+    work.learn(continuation=continuation)
+    if rules.is_settled(work.evidence):
+        return
+    _look_at_curvature(work, run)
+    direction = _look_around(work)
+    _try_forks(work, run, course, direction)
+
+
+def _look_at_curvature(work: Examination, run: Trainer | None) -> None:
+    subject, clock = work.subject, work.clock
+    if subject.stochastic:
+        quiet = work.measure("coming to rest", calm, subject.objective, subject.theta, 0.1 * clock.seconds)
+        work.place = subject.theta if quiet is None else quiet
+    cp = work.measure("curvature", probes.look_at_point, subject, work.place, 0.25 * clock.seconds)
+    if cp is not None:
+        work.point = cp
+        work.learn(geometry=Geometry.of(cp, distance(work.place, subject.theta)))
+    if run is not None:
+        work.learn(stability=work.measure("stability", probes.measure_stability, subject, run))
+
+
+def _look_around(work: Examination) -> Array | None:
+    """At a degenerate point without negative curvature: the direction of a lower loss close by, if there is one."""
+    cp = work.point
+    if cp is None or cp.verdict is not Verdict.DEGENERATE or cp.direction is not None or cp.at_lower_bound:
+        return None
+    found = work.measure("neighbourhood", find_descent, work.subject.objective, work.place, cp)
+    if found is None:
+        return None
+    descent, direction = found
+    work.learn(descent=descent)
+    return direction if descent.verified else None
+
+
+def _try_forks(work: Examination, run: Trainer, control: Course, direction: Array | None) -> None:
+    subject, clock = work.subject, work.clock
+    stability = work.evidence.stability
+    ratio = None if stability is None else stability.ratio
+    smaller = work.measure("smaller step", probes.try_smaller_lr, subject, run, control, ratio)
+    larger = work.measure("larger step", probes.try_larger_lr, subject, run, control, ratio)
+    work.learn(smaller_lr=smaller, larger_lr=larger)
+    _leave_point(work, run, control.steps, direction)
+    if subject.stochastic and rules.benefits(work.evidence, smaller):
+        work.learn(larger_batch=work.measure("larger batch", probes.try_larger_batch, subject, run, control))
+    if rules.judge(work.evidence)[0].cause in (Cause.CONVERGED, Cause.UNDECIDED):
+        seconds, level = max(0.1 * clock.seconds, 0.8 * clock.left), work.evidence.level
+        work.learn(restart=work.measure("restart", probes.try_restart, subject, run, level, seconds))
+
+
+def _leave_point(work: Examination, run: Trainer, steps: int, direction: Array | None) -> None:
+    """Forks that start beyond the point, beside one that starts at it."""
+    cp, subject, place = work.point, work.subject, work.place
+    if cp is None or (cp.direction is None and direction is None):
+        return
+    rest = work.measure("staying", probes.stay, subject, run, place, steps)
+    if rest is None:
+        return
+    if cp.direction is not None:
+        work.learn(escape=work.measure("escape", probes.try_escape, subject, run, rest, place, cp))
+    elif direction is not None and work.evidence.descent is not None:
+        near, longest = work.evidence.descent.radius, 100.0 * cp.gate.radius
+        start = far_along(subject.objective, place, near, longest, direction)
+        work.learn(push=work.measure("push", probes.try_push, subject, run, rest, place, start))

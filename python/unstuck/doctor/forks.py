@@ -1,0 +1,122 @@
+"""Forks: copies of the run that are trained on under one changed condition each, beside a do-nothing control."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import NonFiniteError
+from ..sampler import Sampler
+from ..train import Trainer
+from .evidence import Fork
+from .subject import Subject
+
+Array = NDArray[Any]
+
+CHECKPOINTS = 24
+FEWEST, MOST = 2 * CHECKPOINTS, 24_000  # updates of a fork
+
+
+@dataclass(frozen=True)
+class Course:
+    """The objective along a fork.
+
+    Attributes:
+        losses: at equally spaced checkpoints, the first before any update; shorter when the fork broke.
+        steps: updates that were asked for.
+        broke: whether a non-finite loss ended it.
+    """
+
+    losses: Array
+    steps: int
+    broke: bool
+
+    @property
+    def later(self) -> Array:
+        """The losses of the later half of the checkpoints."""
+        return self.losses[1 + CHECKPOINTS // 2 :]
+
+
+def affordable_steps(subject: Subject, fork: Trainer, seconds: float) -> int:
+    """How many updates a fork may make, checkpoints included, judged by its first ones; the fork is used up."""
+    began = time.perf_counter()
+    trial = 0
+    while trial < 64 and time.perf_counter() - began < 0.1 * seconds:
+        try:
+            fork.fit(steps=4)
+        except NonFiniteError:
+            break
+        trial += 4
+    per_step = (time.perf_counter() - began) / max(trial, 1)
+    began = time.perf_counter()
+    subject.objective.loss(fork.theta)
+    checkpoints = (time.perf_counter() - began) * (CHECKPOINTS + 1)
+    wanted = (seconds - checkpoints) / max(per_step, 1e-9)
+    patience = max(300, subject.run.t if subject.run is not None else 0)
+    steps = int(min(max(wanted, FEWEST), MOST, patience))
+    return steps - steps % CHECKPOINTS
+
+
+def follow(subject: Subject, fork: Trainer, steps: int) -> Course:
+    """Trains the fork for `steps` updates, a multiple of 24, and looks at the objective on the way."""
+    losses = [subject.objective.loss(fork.theta)]
+    try:
+        for _ in range(CHECKPOINTS):
+            fork.fit(steps=steps // CHECKPOINTS)
+            losses.append(subject.objective.loss(fork.theta))
+    except NonFiniteError:
+        return Course(np.array(losses), steps, True)
+    return Course(np.array(losses), steps, not math.isfinite(losses[-1]))
+
+
+def compare(subject: Subject, fork: Course, control: Course, change: str) -> Fork:
+    """A fork against its control over the same checkpoints.
+
+    The standard error of the mean difference is widened by the first autocorrelation of the differences; it never
+    falls below the rounding of the losses.
+    """
+    mine, theirs = _mean_later(fork), _mean_later(control)
+    if fork.broke or control.broke:
+        return Fork(fork.steps, mine, theirs, 0.0, float(mine < theirs), change, fork.broke)
+    difference = control.later - fork.later
+    rest = difference - difference.mean()
+    power = float(rest @ rest)
+    correlation = min(max(float(rest[1:] @ rest[:-1]) / power, 0.0), 0.8) if power > 0 else 0.0
+    error = math.sqrt(power / (len(rest) - 1) / len(rest) * (1 + correlation) / (1 - correlation))
+    grain = 4 * subject.dtype_error * np.abs(control.later)
+    wins = float(np.mean(difference > grain))
+    return Fork(fork.steps, mine, theirs, max(error, float(grain.max())), wins, change)
+
+
+def _mean_later(course: Course) -> float:
+    return math.inf if course.broke else float(course.later.mean())
+
+
+def with_rate(fork: Trainer, factor: float) -> Trainer:
+    """The fork with every learning rate multiplied by `factor`."""
+    lr = fork.opt.lr
+    fork.opt.lr = _scaled(lr, factor) if callable(lr) else factor * lr
+    return fork
+
+
+def with_batch(fork: Trainer, batch_size: int) -> Trainer:
+    """The fork with another batch size, from the start of its epoch."""
+    sampler = Sampler(fork.sampler.samples, batch_size, fork.seed)
+    sampler.epoch, fork.batch_size, fork.sampler = fork.sampler.epoch, batch_size, sampler
+    return fork
+
+
+def moved(fork: Trainer, theta: Array) -> Trainer:
+    """The fork at another point, its optimizer started afresh."""
+    fork.move_to(theta)
+    return fork
+
+
+def _scaled(schedule: Callable[[int], float], factor: float) -> Callable[[int], float]:
+    return lambda t: factor * schedule(t)

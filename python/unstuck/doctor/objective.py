@@ -1,0 +1,84 @@
+"""Objective: what a run really minimises (weight decay included) on the samples that are examined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..landscape import Landscape
+from ..operators import HessianOperator
+
+Array = NDArray[Any]
+
+# rules that add λθ to the gradient: their decay is a penalty ½λ‖θ‖² of the objective
+COUPLED = ("SGD", "RMSProp", "Adam", "Adagrad", "NAdam", "RAdam", "AdaMax")
+MOST_SAMPLES = 4096
+
+
+class Objective:
+    """L(θ) + ½λ‖θ‖² on a fixed selection of the samples; a Landscape.
+
+    Args:
+        land: the landscape that is trained on.
+        decay: λ ≥ 0, in units of loss per squared parameter.
+        sample: indices of the examined samples; None for all.
+    """
+
+    theta = None
+
+    def __init__(self, land: Landscape, decay: float = 0.0, sample: Array | None = None) -> None:
+        self.land, self.decay, self.sample = land, decay, sample
+        self.n, self.dtype, self.blocks = land.n, land.dtype, land.blocks
+        self.lower_bound = land.lower_bound
+        self.samples = land.samples if sample is None else len(sample)
+
+    def loss(self, theta: Array, batch: Array | None = None) -> float:
+        """The objective at θ."""
+        return self.land.loss(theta, self._chosen(batch)) + self._penalty(theta)
+
+    def gradient(self, theta: Array, batch: Array | None = None) -> tuple[float, Array]:
+        """The objective and its gradient at θ."""
+        loss, gradient = self.land.gradient(theta, self._chosen(batch))
+        if self.decay:
+            gradient = gradient + np.asarray(self.decay * theta, dtype=gradient.dtype)
+        return loss + self._penalty(theta), gradient
+
+    def hessian(self, theta: Array, batch: Array | None = None) -> HessianOperator:
+        """H + λI at θ."""
+        op = self.land.hessian(theta, self._chosen(batch))
+        if not self.decay:
+            return op
+        decay = op.dtype.type(self.decay)
+        return HessianOperator(
+            self.n,
+            op.dtype,
+            lambda v: op @ v + decay * v,
+            lambda rows: np.ascontiguousarray((op @ rows.T).T) + decay * rows,
+            exact=op.exact,
+            noise=op.noise,
+            plan=op.plan,
+        )
+
+    def _chosen(self, batch: Array | None) -> Array | None:
+        return self.sample if batch is None else batch
+
+    def _penalty(self, theta: Array) -> float:
+        if not self.decay:
+            return 0.0
+        wide = theta.astype(np.float64, copy=False)
+        return 0.5 * self.decay * float(wide @ wide)
+
+
+def coupled_decay(opt: Any) -> float:
+    """The weight decay λ that is part of the objective; 0 where the optimizer has none or decouples it."""
+    return float(opt.hyper.get("weight_decay", 0.0)) if opt.rule in COUPLED else 0.0
+
+
+def examined_samples(samples: int | None) -> Array | None:
+    """All samples (None) up to 4,096; of more, that many drawn without replacement, the same at every call."""
+    if samples is None or samples <= MOST_SAMPLES:
+        return None
+    chosen = np.random.default_rng(0).choice(samples, MOST_SAMPLES, replace=False)
+    return np.sort(chosen).astype(np.int64)

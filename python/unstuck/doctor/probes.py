@@ -1,0 +1,211 @@
+"""Probes: each measures one thing about the subject, within a share of the budget, and changes nothing."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import optim
+from ..critical import CriticalPoint, classify
+from ..escape import escape as leave
+from ..train import Trainer
+from . import forks
+from .baseline import constant_answer_loss
+from .evidence import Continuation, Fork, Level, Stability
+from .forks import Course
+from .stability import preconditioned, stability_limit, steepest
+from .subject import Subject, distance
+from .trend import Trend, has_stalled, measure_trend, still_lower, trend_of_levels
+
+Array = NDArray[Any]
+
+FEWEST_PRODUCTS, MOST_PRODUCTS = 60, 1000
+
+
+def measure_level(subject: Subject, target: float | None) -> Level:
+    """Where the loss stands, and what it could be. Cost: one loss."""
+    objective, land = subject.objective, subject.land
+    return Level(
+        loss=float(objective.loss(subject.theta)),
+        lower_bound=land.lower_bound,
+        baseline=constant_answer_loss(land),
+        start=first_loss(subject.run),
+        target=target,
+        samples=objective.samples,
+        of_samples=land.samples,
+    )
+
+
+def first_loss(run: Trainer | None) -> float | None:
+    """The loss of the first update's batch; None without one."""
+    return None if run is None or not run.history.updates else float(run.history["loss"][0])
+
+
+def find_broken(subject: Subject) -> str | None:
+    """The first block whose parameters or gradient are not finite; "loss" if only the loss is. Cost: one gradient."""
+    for name, where, _ in subject.land.blocks:
+        if not np.isfinite(subject.theta[where]).all():
+            return name
+    loss, gradient = subject.objective.gradient(subject.theta)
+    for name, where, _ in subject.land.blocks:
+        if not np.isfinite(gradient[where]).all():
+            return name
+    return None if math.isfinite(loss) else "loss"
+
+
+def losses_since_move(run: Trainer) -> Array:
+    """The losses of the history since the last time that θ was put elsewhere."""
+    last_event = max((event["step"] for event in run.history.events), default=0)
+    return run.history["loss"][int(np.searchsorted(run.history["step"], last_event, side="right")) :]
+
+
+def recent_trend(losses: Array) -> tuple[Trend | None, bool | None]:
+    """(the trend of the recent losses, whether a fall in it has ended). Cost: nothing.
+
+    The last third; if it does not fall, two thirds, which show a slow fall under much noise. There the later half
+    must lie below the earlier one by itself, or a fall long ago would count.
+    """
+    third = losses[-max(24, len(losses) // 3) :]
+    trend = measure_trend(third)
+    if trend is None or (trend.falling and not has_stalled(third, trend)):
+        return trend, None if trend is None else False
+    longer = losses[-max(24, 2 * len(losses) // 3) :]
+    wide = measure_trend(longer)
+    if wide is not None and wide.falling and still_lower(longer):
+        return wide, False
+    return trend, trend.falling
+
+
+def go_on(subject: Subject, run: Trainer, seconds: float) -> tuple[Continuation, Course]:
+    """The run trained on in a copy, with nothing changed. Cost: `seconds`."""
+    steps = forks.affordable_steps(subject, run.fork(), seconds)
+    copy = run.fork()
+    course = forks.follow(subject, copy, steps)
+    trend = trend_of_levels(course.losses, steps) if len(course.losses) > 2 else None
+    joined, stalled = recent_trend(np.concatenate([losses_since_move(run), copy.history["loss"]]))
+    lower = len(course.later) and course.later.mean() < course.losses[: forks.CHECKPOINTS // 2].mean()
+    if trend is not None and joined is not None and not trend.falling and joined.falling and not stalled and lower:
+        trend = joined
+    return Continuation(steps, tuple(course.losses.tolist()), trend, course.broke), course
+
+
+def look_at_point(subject: Subject, theta: Array, seconds: float) -> CriticalPoint:
+    """The verdict of `classify` on the objective. Cost: as many products as `seconds` pay for, at most 1,000."""
+    op = subject.objective.hessian(theta)
+    v = np.random.default_rng(0).standard_normal(op.shape[0]).astype(op.dtype)
+    began = time.perf_counter()
+    op @ v
+    per_product = time.perf_counter() - began
+    most = int(min(max(seconds / max(per_product, 1e-7), FEWEST_PRODUCTS), MOST_PRODUCTS))
+    return classify(subject.objective, theta, max_products=most)
+
+
+def measure_stability(subject: Subject, run: Trainer) -> Stability | None:
+    """The steepest curvature that the optimizer sees against its threshold. Cost: at most 40 products."""
+    lr = run.opt.rate(run.t)
+    limit = stability_limit(run.opt, lr)
+    if limit is None:
+        return None
+    curvature = steepest(preconditioned(subject.objective.hessian(subject.theta), limit.preconditioner))
+    return Stability(max(curvature, 0.0), limit.threshold, lr, run.opt.rule, limit.formula)
+
+
+def try_smaller_lr(subject: Subject, run: Trainer, control: Course, ratio: float | None) -> Fork:
+    """A tenth of the learning rate, or less where curvature asks for it. Cost: as the control."""
+    factor = 0.1 if ratio is None or ratio <= 5.0 else 0.5 / ratio
+    course = forks.follow(subject, forks.with_rate(run.fork(), factor), control.steps)
+    return forks.compare(subject, course, control, f"the learning rate multiplied by {factor:.3g}")
+
+
+def try_larger_lr(subject: Subject, run: Trainer, control: Course, ratio: float | None) -> Fork | None:
+    """A quarter of what curvature bears, or ten times the rate. Cost: as the control; None if that is hardly more."""
+    factor = 10.0 if ratio is None or ratio <= 0.0 else 0.25 / ratio
+    if factor < 2.0:
+        return None
+    course = forks.follow(subject, forks.with_rate(run.fork(), factor), control.steps)
+    return forks.compare(subject, course, control, f"the learning rate multiplied by {factor:.3g}")
+
+
+def try_larger_batch(subject: Subject, run: Trainer, control: Course) -> Fork:
+    """Eight times the batch at the same learning rate. Cost: at most eight times the control."""
+    samples = run.sampler.samples or 0
+    size = min(8 * run.batch_size, samples)
+    course = forks.follow(subject, forks.with_batch(run.fork(), size), control.steps)
+    return forks.compare(subject, course, control, f"batches of {size} instead of {run.batch_size} samples")
+
+
+def stay(subject: Subject, run: Trainer, theta: Array, steps: int) -> Course:
+    """The control of a start elsewhere: from `theta` itself, the optimizer started afresh as there."""
+    return forks.follow(subject, forks.moved(run.fork(), theta), steps)
+
+
+def try_escape(subject: Subject, run: Trainer, rest: Course, theta: Array, cp: CriticalPoint) -> Fork | None:
+    """A start beyond the saddle, along the certified direction. Cost: as its control; None if no step was found."""
+    step = leave(subject.objective, theta, cp)
+    if not step.succeeded:
+        return None
+    course = forks.follow(subject, forks.moved(run.fork(), step.theta), rest.steps)
+    return forks.compare(subject, course, rest, f"a step of length {step.step:.3g} along the direction")
+
+
+def try_push(subject: Subject, run: Trainer, rest: Course, theta: Array, start: Array) -> Fork:
+    """A start from a lower loss close by. Cost: as its control."""
+    course = forks.follow(subject, forks.moved(run.fork(), start), rest.steps)
+    return forks.compare(subject, course, rest, f"a push of length {distance(start, theta):.3g} off the flat place")
+
+
+def try_restart(subject: Subject, run: Trainer, level: Level, seconds: float) -> Fork:
+    """Another start, judged against the loss as it stands. Cost: `seconds`.
+
+    Networks: fresh weights and Adam at 1e-3. Other surfaces: eight points up to 2·max(1, ‖θ‖) away, in opposite
+    pairs, with the run's own optimizer; the best counts.
+    """
+    theta = _fresh_weights(subject.land)
+    if theta is not None:
+        change = "fresh weights and Adam with a learning rate of 0.001"
+        return _from_elsewhere(subject, run, level, seconds, (theta, optim.Adam(lr=1e-3), change))
+    rng, unit = np.random.default_rng(0), max(1.0, float(np.linalg.norm(subject.theta)))
+    trials = []
+    for away in (1.0, 2.0, 1.0, 2.0):
+        d = rng.standard_normal(subject.land.n)
+        d *= away * unit / np.linalg.norm(d)
+        change = f"a start at a distance of {away * unit:.3g} from here"
+        for sign in (1.0, -1.0):
+            start = np.asarray(subject.theta + sign * d, dtype=subject.theta.dtype)
+            trials.append(_from_elsewhere(subject, run, level, seconds / 8, (start, run.opt.copy(), change)))
+    return min(trials, key=lambda fork: fork.loss)
+
+
+def _from_elsewhere(
+    subject: Subject, run: Trainer, level: Level, seconds: float, start: tuple[Array, Any, str]
+) -> Fork:
+    theta, opt, change = start
+
+    def fresh() -> Trainer:
+        twin = run.fork()
+        twin.opt = opt.copy()
+        twin.move_to(theta)
+        return twin
+
+    steps = forks.affordable_steps(subject, fresh(), seconds)
+    course = forks.follow(subject, fresh(), steps)
+    stands = Course(np.full(len(course.losses), level.loss), steps, False)
+    return forks.compare(subject, course, stands, change)
+
+
+def _fresh_weights(land: Any) -> Array | None:
+    """Another start, uniform within ±1/√inputs as torch.nn.Linear's, whatever the run's was; None without a network."""
+    net = getattr(land, "net", None)
+    if net is None:
+        return None
+    theta: Array = net.theta.copy()
+    rng, bound = np.random.default_rng(net.seed + 1), 1.0
+    for _, where, shape in land.blocks:
+        if len(shape) > 1:  # a bias follows its weight
+            bound = 1.0 / math.sqrt(math.prod(shape[1:]))
+        theta[where] = rng.uniform(-bound, bound, where.stop - where.start)
+    return theta

@@ -1,0 +1,89 @@
+"""Remedies: what can be done about a cause, with the numbers of the run at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .causes import Cause
+from .evidence import Evidence
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """One thing to do.
+
+    Attributes:
+        cause: what it is against.
+        name: a few words.
+        text: what to do, in one sentence with numbers.
+    """
+
+    cause: Cause
+    name: str
+    text: str
+
+    def describe(self) -> str:
+        """What to do, in one sentence."""
+        return self.text
+
+
+def remedies_for(cause: Cause, evidence: Evidence) -> list[Remedy]:
+    """What to do about `cause`, the most promising first; empty when nothing needs to be done."""
+    if cause is Cause.HEALTHY:
+        return []
+    maker = _MENU.get(cause)
+    return [Remedy(cause, name, text) for name, text in maker(evidence)] if maker else []
+
+
+def _saddle(e: Evidence) -> list[tuple[str, str]]:
+    gain = "" if e.escape is None else f"; in a fork this brought the loss to {e.escape.loss:.4g}"
+    return [
+        ("escape", f"Call us.escape(land, theta, us.classify(land, theta)) and run.move_to(its theta){gain}."),
+        ("break the symmetry", "Start from random weights, each unit different, instead of equal or zero ones."),
+    ]
+
+
+def _flat(e: Evidence) -> list[tuple[str, str]]:
+    gain = "" if e.push is None else f"; in a fork {e.push.change} brought the loss to {e.push.loss:.4g}"
+    return [
+        ("push off", f"Move θ by a small random perturbation and train on{gain}."),
+        ("initialise again", "Start from random weights scaled for the activation instead of zeros."),
+    ]
+
+
+def _minimum(e: Evidence) -> list[tuple[str, str]]:
+    gain = "" if e.restart is None else f"; in a fork {e.restart.change} reached {e.restart.loss:.4g}"
+    return [("start again", f"Start from other weights{gain}.")]
+
+
+def _too_large(e: Evidence) -> list[tuple[str, str]]:
+    if e.stability is None or e.stability.curvature <= 0:
+        return [("lower the rate", "Divide the learning rate by 10.")]
+    bearable = e.stability.lr / max(e.stability.ratio, 1e-12)
+    return [
+        (
+            "lower the rate",
+            f"Set the learning rate below {bearable:.3g}, e.g. to {0.5 * bearable:.2g}: that is what the curvature "
+            f"{e.stability.curvature:.4g} allows.",
+        ),
+        ("warm up", "Raise the learning rate slowly from a tenth of that, us.schedules.warmup_cosine."),
+    ]
+
+
+def _non_finite(e: Evidence) -> list[tuple[str, str]]:
+    return [*_too_large(e), ("clip", "Bound the gradient: us.Trainer(…, clip_norm=1.0).")]
+
+
+def _undecided(e: Evidence) -> list[tuple[str, str]]:
+    return [("measure more", "Train on and ask again, or allow more time: us.diagnose(run, budget=30).")]
+
+
+_MENU: dict[Cause, Callable[[Evidence], list[tuple[str, str]]]] = {
+    Cause.STRICT_SADDLE: _saddle,
+    Cause.FLAT_SADDLE: _flat,
+    Cause.LOCAL_MINIMUM: _minimum,
+    Cause.STEP_TOO_LARGE: _too_large,
+    Cause.NON_FINITE: _non_finite,
+    Cause.UNDECIDED: _undecided,
+}

@@ -1,0 +1,118 @@
+"""How much curvature an optimizer bears at its learning rate, and the Hessian as that optimizer sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..operators import HessianOperator
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The stability limit of an optimizer on a quadratic.
+
+    Attributes:
+        threshold: largest stable eigenvalue of P^-1/2 H P^-1/2.
+        formula: of the threshold.
+        preconditioner: the diagonal of P (n,), or None for the identity.
+    """
+
+    threshold: float
+    formula: str
+    preconditioner: Array | None
+
+
+def stability_limit(opt: Any, lr: float) -> Limit | None:
+    """The limit at learning rate `lr`; None for a rule without a known one, or while the rate is 0.
+
+    Heavy ball and Nesterov: Cohen et al., arXiv 2103.00065; Adam with fixed P: Cohen et al., arXiv 2207.14484.
+    RMSProp is heavy ball (or plain descent) on the preconditioned Hessian.
+    """
+    if lr <= 0.0 or opt.rule not in _LIMITS:
+        return None
+    return _LIMITS[opt.rule](opt, lr)
+
+
+def preconditioned(op: HessianOperator, preconditioner: Array | None) -> HessianOperator:
+    """P^-1/2 H P^-1/2."""
+    if preconditioner is None:
+        return op
+    scale = (1.0 / np.sqrt(preconditioner)).astype(op.dtype)
+    return HessianOperator(
+        op.shape[0],
+        op.dtype,
+        lambda v: scale * (op @ (scale * v)),
+        lambda rows: np.ascontiguousarray((op @ (rows * scale).T).T) * scale,
+        exact=op.exact,
+        noise=op.noise,
+    )
+
+
+def steepest(op: HessianOperator, accuracy: float = 0.02, most: int = 40) -> float:
+    """A lower bound of the largest eigenvalue, by Lanczos until it no longer grows by more than `accuracy`.
+
+    At most `most` products. The value is a Ritz value: never above the largest eigenvalue, up to rounding.
+    """
+    n = op.shape[0]
+    start = np.random.default_rng(0).standard_normal(n)
+    state = _core.Lanczos(n, op.dtype.name, min(most, n), start)
+    before = -np.inf
+    for step in range(1, min(most, n) + 1):
+        state.push(op @ state.next())
+        if state.invariant:
+            break
+        if step % 5 == 0:
+            now = float(state.ritz_values()[-1])
+            if now - before <= accuracy * abs(now):
+                break
+            before = now
+    return float(state.ritz_values()[-1])
+
+
+def _momentum_threshold(momentum: float, lr: float, nesterov: bool = False) -> tuple[float, str]:
+    if momentum == 0.0:
+        return 2.0 / lr, "2/lr"
+    if nesterov:
+        return (2.0 + 2.0 * momentum) / (lr * (1.0 + 2.0 * momentum)), "(2 + 2β)/(lr·(1 + 2β))"
+    return (2.0 + 2.0 * momentum) / lr, "(2 + 2β)/lr"
+
+
+def _sgd(opt: Any, lr: float) -> Limit:
+    h = opt.hyper
+    # dampening d shortens every step by 1 − d once the buffer is warm
+    effective = lr * (1.0 - h["dampening"]) if h["momentum"] else lr
+    return Limit(*_momentum_threshold(h["momentum"], max(effective, 1e-300), bool(h["nesterov"])), None)
+
+
+def _rmsprop(opt: Any, lr: float) -> Limit:
+    h, slots = opt.hyper, dict(zip(opt.slot_names, opt.slots, strict=True))
+    square = slots["square_average"].astype(np.float64)
+    if h["centered"]:
+        square = np.maximum(square - slots["gradient_average"].astype(np.float64) ** 2, 0.0)
+    return Limit(*_momentum_threshold(h["momentum"], lr), _positive(np.sqrt(square) + h["eps"]))
+
+
+def _adam(opt: Any, lr: float) -> Limit | None:
+    h, slots = opt.hyper, dict(zip(opt.slot_names, opt.slots, strict=True))
+    if opt.t == 0:
+        return None  # no second moment yet
+    square = slots["largest_second_moment" if h["amsgrad"] else "second_moment"].astype(np.float64)
+    root = np.sqrt(square / (1.0 - h["beta2"] ** opt.t)) + h["eps"]
+    effective = lr / (1.0 - h["beta1"] ** opt.t)
+    beta = h["beta1"]
+    return Limit((2.0 + 2.0 * beta) / ((1.0 - beta) * effective), "(2 + 2β₁)/((1 − β₁)·lr)", _positive(root))
+
+
+def _positive(diagonal: Array) -> Array:
+    """Parameters that never had a gradient do not move: they count as infinitely slow, not as infinitely fast."""
+    return np.where(diagonal > 1e-7 * diagonal.max(initial=0.0), diagonal, np.inf)
+
+
+_LIMITS = {"SGD": _sgd, "RMSProp": _rmsprop, "Adam": _adam}

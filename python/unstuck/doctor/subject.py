@@ -1,0 +1,76 @@
+"""Subject: the run or point under examination, looked at without being touched, and the time allowed for it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..landscape import Landscape, check_theta
+from ..train import Trainer
+from .objective import Objective, coupled_decay, examined_samples
+
+Array = NDArray[Any]
+
+
+class Subject:
+    """What is examined.
+
+    Args:
+        land: the landscape.
+        theta: the point (n,); copied.
+        run: the run that stands there, or None.
+
+    Attributes:
+        objective: the loss with penalty and coupled weight decay, on the examined samples.
+        dtype_error: relative rounding of one loss value.
+    """
+
+    def __init__(self, land: Landscape, theta: Any, run: Trainer | None) -> None:
+        self.land, self.run = land, run
+        self.theta: Array = check_theta(theta, land.n, land.dtype).copy()
+        decay = 0.0 if run is None else coupled_decay(run.opt)
+        self.objective = Objective(land, decay, examined_samples(land.samples))
+        self.dtype_error = float(np.finfo(land.dtype).eps)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the run's updates use only a part of the data."""
+        return self.run is not None and not self.run.sampler.full
+
+
+class Clock:
+    """A budget of seconds that probes draw on.
+
+    Args:
+        seconds: the whole budget.
+
+    Attributes:
+        spent: [(what, seconds)] of the probes so far.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.spent: list[tuple[str, float]] = []
+        self._started = time.perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._started
+
+    @property
+    def left(self) -> float:
+        """Seconds left; never negative."""
+        return max(0.0, self.seconds - self.elapsed)
+
+    def book(self, what: str, began: float) -> None:
+        """Notes what was done since `began` (a value of `elapsed`)."""
+        self.spent.append((what, self.elapsed - began))
+
+
+def distance(a: Array, b: Array) -> float:
+    """‖a − b‖ in float64."""
+    return float(np.linalg.norm(a.astype(np.float64) - b.astype(np.float64)))

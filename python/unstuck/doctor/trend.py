@@ -1,0 +1,131 @@
+"""Is a series of losses falling, by more than its own noise? Block means, a rank test, no assumed distribution."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+BLOCKS = 12
+LEAST = 2 * BLOCKS  # a block mean needs two losses
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How a series of losses moves over a window.
+
+    Attributes:
+        updates: length of the window.
+        start: level at its beginning, from a robust line through block means.
+        end: level at its end.
+        z: Mann–Kendall statistic of the block means, widened by their own correlation; negative when falling.
+        steady: fraction of neighbouring block means that fall.
+        noise: standard deviation of the block means around the line.
+    """
+
+    updates: int
+    start: float
+    end: float
+    z: float
+    steady: float
+    noise: float
+
+    @property
+    def drop(self) -> float:
+        """Start − end."""
+        return self.start - self.end
+
+    @property
+    def slope(self) -> float:
+        """Change of the loss per update."""
+        return -self.drop / self.updates
+
+    @property
+    def falling(self) -> bool:
+        """Falling by more than the noise: the rank test says so, or almost every block lies below the one before.
+
+        The second is for smooth curves, whose bends look like correlated noise to the first. Were the loss a
+        random walk, 10 of 11 steps down would have the probability 0.006.
+        """
+        return self.drop > 0 and (self.z <= -2.33 or self.steady >= 10 / 11)
+
+    @property
+    def rising(self) -> bool:
+        """Rising by more than the noise."""
+        return self.drop < 0 and (self.z >= 2.33 or self.steady <= 1 / 11)
+
+
+def measure_trend(losses: Array) -> Trend | None:
+    """The trend of a series of at least 24 losses, by the means of 12 blocks; None for a shorter one.
+
+    A line through the block means by Theil and Sen gives the levels; the test is Mann's and Kendall's with the
+    variance of Hamed and Rao (J. Hydrology 204, 1998), first lag only.
+    """
+    length = len(losses) // BLOCKS
+    if length < 2:
+        return None
+    recent = np.asarray(losses[len(losses) - length * BLOCKS :], dtype=np.float64)
+    return trend_of_levels(recent.reshape(BLOCKS, length).mean(axis=1), length * BLOCKS)
+
+
+def trend_of_levels(levels: Array, updates: int) -> Trend:
+    """The trend of at least three equally spaced levels of the loss that span `updates` updates."""
+    count = len(levels)
+    place = np.arange(count) - (count - 1) / 2
+    first, second = np.triu_indices(count, 1)
+    rises = levels[second] - levels[first]
+    slope = float(np.median(rises / (second - first)))
+    middle = float(np.median(levels - slope * place))
+    rest = levels - middle - slope * place
+    span = slope * count / 2
+    # rounding of a mean is not a fall
+    grain = 8 * float(np.finfo(np.float64).eps) * float(np.abs(levels).max())
+    counted = np.where(np.abs(rises) > grain, np.sign(rises), 0.0)
+    variance = count * (count - 1) * (2 * count + 5) / 18 * _inflation(levels)
+    return Trend(
+        updates=updates,
+        start=middle - span,
+        end=middle + span,
+        z=float(counted.sum()) / math.sqrt(variance),
+        steady=float(np.mean(np.diff(levels) < -grain)),
+        noise=float(rest.std()),
+    )
+
+
+def _inflation(levels: Array) -> float:
+    """(1 + ρ)/(1 − ρ) with the first autocorrelation ρ of what a parabola leaves over: bends are not noise."""
+    place = np.linspace(-1.0, 1.0, len(levels))
+    rest = levels - np.polynomial.Polynomial.fit(place, levels, min(2, len(levels) - 1))(place)
+    power = float(rest @ rest)
+    if power == 0.0:
+        return 1.0
+    correlation = min(max(float(rest[1:] @ rest[:-1]) / power, 0.0), 0.8)
+    return (1 + correlation) / (1 - correlation)
+
+
+def has_stalled(losses: Array, whole: Trend, share: float = 0.3) -> bool:
+    """Whether the last `share` of a falling window has stopped falling.
+
+    True only where the fall, had it gone on, would have stood out: by four standard errors of the last blocks.
+    """
+    latest = measure_trend(losses[len(losses) - int(share * whole.updates) :])
+    if latest is None:
+        return False
+    expected = -whole.slope * latest.updates
+    # standard error of the change over 12 blocks, from their scatter around the line: √(12/(b³ − b))·b ≈ 3.5/√b
+    error = 3.5 / math.sqrt(BLOCKS) * latest.noise
+    return expected > 4 * error and latest.drop < 0.15 * expected
+
+
+def still_lower(losses: Array) -> bool:
+    """Whether the later half of a series lies below the earlier one: six block means each, by Welch's t above 2.5."""
+    length = len(losses) // BLOCKS
+    levels = np.asarray(losses[len(losses) - length * BLOCKS :], np.float64).reshape(BLOCKS, length).mean(axis=1)
+    early, late = levels[: BLOCKS // 2], levels[BLOCKS // 2 :]
+    spread = math.sqrt((early.var(ddof=1) + late.var(ddof=1)) / (BLOCKS // 2))
+    return float(early.mean() - late.mean()) > 2.5 * spread

@@ -1,0 +1,156 @@
+"""Wording: evidence and findings as facts and sentences; nothing is decided here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from ..report.facts import Fact, Status
+from .causes import Cause
+from .evidence import Continuation, Descent, Evidence, Fork, Geometry, Level, Stability
+from .rules import Finding, benefits
+from .trend import Trend
+
+if TYPE_CHECKING:
+    from ..train import Failure
+
+STATUS: dict[Cause, Status] = {Cause.HEALTHY: "good", Cause.CONVERGED: "good", Cause.UNDECIDED: "warn"}
+
+TITLES = {
+    Cause.HEALTHY: "healthy",
+    Cause.CONVERGED: "converged",
+    Cause.STRICT_SADDLE: "stuck at a strict saddle",
+    Cause.FLAT_SADDLE: "stuck at a flat saddle",
+    Cause.LOCAL_MINIMUM: "stuck in a local minimum",
+    Cause.STEP_TOO_LARGE: "the step is too large",
+    Cause.NON_FINITE: "not finite",
+    Cause.UNDECIDED: "undecided",
+}
+
+
+def sentence(finding: Finding) -> str:
+    """The answer in one sentence: the numbers first, then what they mean."""
+    reason = finding.reason[:1].upper() + finding.reason[1:]
+    return f"{reason}: {finding.cause.explanation} ({finding.cause.name}, confidence {finding.confidence:.2f})."
+
+
+def title(cause: Cause) -> str:
+    """The cause in a few words."""
+    return TITLES.get(cause, cause.name.lower().replace("_", " "))
+
+
+def status_of(cause: Cause) -> Status:
+    """The colour of a verdict."""
+    return STATUS.get(cause, "bad")
+
+
+def facts(e: Evidence) -> list[Fact]:
+    """Everything that was measured, one fact each."""
+    found = [_level(e.level)]
+    if e.failure is not None:
+        found.append(_failure(e.failure))
+    if e.broken is not None:
+        found.append(Fact("not finite", e.broken, "bad", f"The first value that is not finite is in {e.broken}."))
+    if e.trend is not None:
+        found.append(_trend(e.trend, e.stalled))
+    if e.continuation is not None:
+        found.append(_continuation(e.continuation))
+    if e.geometry is not None:
+        found.append(_geometry(e.geometry))
+    if e.stability is not None:
+        found.append(_stability(e.stability))
+    if e.descent is not None:
+        found.append(_descent(e.descent))
+    forks = (e.smaller_lr, e.larger_lr, e.larger_batch, e.escape, e.push, e.restart)
+    names = ("smaller step", "larger step", "larger batch", "beyond the saddle", "off the flat place", "another start")
+    found += [_fork(name, fork, e) for name, fork in zip(names, forks, strict=True) if fork is not None]
+    return found
+
+
+def _level(level: Level) -> Fact:
+    parts = []
+    if level.baseline is not None:
+        parts.append(f"the best constant answer has {_n(level.baseline)}")
+    if level.start is not None:
+        parts.append(f"the run began at {_n(level.start)}")
+    if level.lower_bound is not None:
+        parts.append(f"it can never fall below {_n(level.lower_bound)}")
+    if level.target is not None:
+        parts.append(f"the target is {_n(level.target)}")
+    if level.of_samples is not None:
+        part = "all" if level.samples == level.of_samples else f"{level.samples:,} of"
+        parts.append(f"measured on {part} {level.of_samples:,} samples")
+    return Fact("loss", _n(level.loss), "info", _sentence(f"the loss is {_n(level.loss)}", parts), asdict(level))
+
+
+def _failure(failure: Failure) -> Fact:
+    return Fact("update refused", f"step {failure.step}, {failure.block}", "bad", failure.text, asdict(failure))
+
+
+def _trend(trend: Trend, stalled: bool | None) -> Fact:
+    falling = trend.falling and not stalled
+    text = f"over the last {trend.updates} updates the loss went from {_n(trend.start)} to {_n(trend.end)}"
+    parts = [f"rank statistic {trend.z:.2f}, noise of a block {_n(trend.noise)}"]
+    if stalled:
+        parts.append("but lately it has stopped falling")
+    value = f"{-trend.drop:+.3g} in {trend.updates} updates"
+    return Fact(
+        "trend", value, "good" if falling else "warn", _sentence(text, parts), {**asdict(trend), "stalled": stalled}
+    )
+
+
+def _continuation(c: Continuation) -> Fact:
+    first, last = c.losses[0], c.losses[-1]
+    text = f"trained on unchanged for {c.steps} updates, a copy of the run goes from {_n(first)} to {_n(last)}"
+    good = c.trend is not None and c.trend.falling and not c.broke
+    parts = ["then its loss is no longer finite"] if c.broke else []
+    return Fact("going on", f"{last - first:+.3g}", "good" if good else "warn", _sentence(text, parts), asdict(c))
+
+
+def _geometry(g: Geometry) -> Fact:
+    low, high = g.lambda_min, g.lambda_max
+    text = (
+        f"{g.verdict.value}; lowest curvature in [{_n(low[0])}, {_n(low[1])}], highest in [{_n(high[0])}, "
+        f"{_n(high[1])}], flat within ±{_n(g.tolerance)}, gradient norm {_n(g.gradient_norm)}"
+    )
+    if g.distance:
+        text = f"at a distance of {_n(g.distance)}, where descent on all data comes to rest: {text}"
+    bad: Status = "bad" if g.downhill else "info"
+    return Fact("kind of point", g.verdict.name, bad, _sentence(text), asdict(g))
+
+
+def _stability(s: Stability) -> Fact:
+    text = (
+        f"{s.rule} at lr {_n(s.lr)} bears a curvature of {s.formula} = {_n(s.threshold)}; "
+        f"the steepest it sees is {_n(s.curvature)}, {s.ratio:.2g} times that"
+    )
+    return Fact(
+        "step against curvature", f"{s.ratio:.3g}", "warn" if s.ratio > 1 else "info", _sentence(text), asdict(s)
+    )
+
+
+def _descent(d: Descent) -> Fact:
+    text = (
+        f"within a distance of {_n(d.radius)} the loss falls by {_n(d.decrease)}, "
+        f"of which slope and curvature here explain {_n(d.explained)}"
+    )
+    return Fact("lower loss close by", _n(d.decrease), "bad" if d.verified else "info", _sentence(text), asdict(d))
+
+
+def _fork(name: str, fork: Fork, e: Evidence) -> Fact:
+    text = (
+        f"with {fork.change}, {fork.steps} updates lead to {_n(fork.loss)} instead of {_n(fork.control)} "
+        f"(± {_n(fork.error)})"
+    )
+    return Fact(name, f"{-fork.gain:+.3g}", "warn" if benefits(e, fork) else "info", _sentence(text), asdict(fork))
+
+
+def _sentence(text: str, parts: list[str] | None = None) -> str:
+    joined = "; ".join([text, *(parts or [])])
+    return joined[:1].upper() + joined[1:] + "."
+
+
+def _n(x: float) -> str:
+    """Four figures."""
+    return "0" if x == 0 else f"{x:.4g}" if math.isfinite(x) else str(x)
