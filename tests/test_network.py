@@ -219,6 +219,10 @@ def test_refused_networks():
         nn.Network(nn.Tanh(), input_shape=(3,))
     with pytest.raises(ValueError, match="layer 1: .*3.*4"):
         nn.Network(nn.Linear(3, 4), nn.Linear(3, 2), input_shape=(3,))
+    largest = 2**31 - 1
+    for depth in (1, 2, 3, 4, 5):  # Σ sizes passes 2^63 on the way
+        with pytest.raises(ValueError, match="more than 2\\^48 parameters"):
+            nn.Network(*[nn.Linear(largest, largest)] * depth, input_shape=(largest,))
     for bad in (nn.Linear, "Linear", None, 3):
         with pytest.raises(TypeError, match="layer 1"):
             nn.Network(nn.Linear(3, 3), bad, input_shape=(3,))

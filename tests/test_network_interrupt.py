@@ -40,7 +40,7 @@ def test_long_calls_answer_a_signal(name):
     case = CASES[name]
     land, theta, X, y, _ = case.landscape(us, "float32")
     H = land.hessian(theta, np.arange(1500))
-    V = case.vectors(64, "float32")
+    V = np.asfortranarray(case.vectors(64, "float32"))  # one vector after the other: nothing to transpose
     whole = land.hessian(theta)
     tight = us.NetworkLandscape(land.net, land.loss_function, X, y, memory_budget=100 << 20).hessian(theta)
     many = np.tile(np.arange(len(X)), 8)

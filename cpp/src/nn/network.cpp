@@ -6,6 +6,11 @@
 #include "unstuck/error.hpp"
 
 namespace unstuck::nn {
+namespace {
+
+constexpr std::int64_t kMostParameters = std::int64_t{1} << 48; // sums of sizes cannot overflow
+
+} // namespace
 
 template <class T>
 Network<T>::Network(const std::vector<LayerSpec> &specs, std::int64_t inputs) : inputs_(inputs) {
@@ -23,6 +28,7 @@ Network<T>::Network(const std::vector<LayerSpec> &specs, std::int64_t inputs) : 
     for (const ParameterShape &parameter : layers_.back()->parameters()) {
       const std::int64_t begin = size_;
       size_ += parameter.size();
+      require(size_ <= kMostParameters, "the layers hold more than 2^48 parameters");
       blocks_.push_back({std::to_string(i) + "." + parameter.name, begin, size_, parameter.shape});
     }
   }
