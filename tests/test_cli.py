@@ -294,7 +294,6 @@ def factories(tmp_path, monkeypatch):
         sys.path.remove(str(tmp_path))
 
 
-@pytest.mark.skipif(not hasattr(us, "diagnose"), reason="needs the diagnosis")
 def test_diagnose_a_point(capsys, factories):
     code, out, err = run(capsys, "diagnose", "my_factories:saddle", "--json", "--report", "d.html")
     assert code == 1
@@ -304,7 +303,6 @@ def test_diagnose_a_point(capsys, factories):
     assert "<svg" in (factories / "d.html").read_text() or "STRICT_SADDLE" in (factories / "d.html").read_text()
 
 
-@pytest.mark.skipif(not hasattr(us, "diagnose"), reason="needs the diagnosis")
 def test_diagnose_a_run(capsys, factories):
     code, out, _ = run(capsys, "diagnose", "my_factories:trainer")
     assert code in (0, 1)

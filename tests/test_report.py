@@ -247,11 +247,16 @@ def test_charts_refuse_what_they_cannot_draw():
         charts.spectrum_ends((1.0, -1.0), (2.0, 2.0), 0.1)
     with pytest.raises(us.errors.ArgumentError, match="`tolerance`"):
         charts.spectrum_ends((-1.0, -1.0), (2.0, 2.0), -0.1)
+    with pytest.raises(us.errors.ArgumentError, match="highest eigenvalue"):
+        charts.spectrum_ends((-1.0, -1.0), (np.nan, 2.0), 0.1)
+
+
+INFINITE = ((-np.inf, -1.0), (2.0, np.inf), 1e-4)
 
 
 @pytest.mark.parametrize(
     ("low", "high", "tolerance"),
-    [((-2, -2), (2, 2), 0.0), ((0, 0), (4, 4), 1e-4), ((-1e-9, 1e9), (1e9, 1e9), 1.0), ((0, 0), (0, 0), 0.0)],
+    [((-2, -2), (2, 2), 0.0), ((0, 0), (4, 4), 1e-4), ((-1e-9, 1e9), (1e9, 1e9), 1.0), ((0, 0), (0, 0), 0.0), INFINITE],
 )
 def test_spectra_of_every_kind_are_drawn(low, high, tolerance):
     svg = charts.spectrum_ends(low, high, tolerance).svg

@@ -118,13 +118,9 @@ def _figures(trainer: Trainer, point: CriticalPoint) -> list[Chart]:
             caption="Loss of each batch (faint) with its running median.",
         )
     ]
-    ends = [point.lambda_min.lower, point.lambda_min.upper, point.lambda_max.lower, point.lambda_max.upper]
-    if np.isfinite(ends).all():
-        figures.append(
-            charts.spectrum_ends(
-                (ends[0], ends[1]), (ends[2], ends[3]), point.tolerance, caption="At the end of the training."
-            )
-        )
+    low, high = point.lambda_min, point.lambda_max
+    ends = (low.lower, low.upper), (high.lower, high.upper)
+    figures.append(charts.spectrum_ends(*ends, point.tolerance, caption="At the end of the training."))
     if point.direction is not None:
         figures.append(_along(trainer, point))
     figures.append(charts.gradient_norm(history["step"], history["gradient_norm"]))

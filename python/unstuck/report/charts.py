@@ -76,38 +76,32 @@ def spectrum_ends(
 ) -> Chart:
     """The two ends of the Hessian's spectrum as brackets [lower, upper], with the band ±tolerance.
 
-    The axis is linear within ±tolerance and logarithmic beyond.
+    The axis is linear within ±tolerance and logarithmic beyond. An outer end that is not known may be infinite;
+    its bar then runs to the edge.
 
     Raises:
-        ArgumentError: a bracket is upside down or not finite, or the tolerance is negative.
+        ArgumentError: a bracket is upside down or holds NaN, or the tolerance is negative.
     """
     ends = {"lowest eigenvalue": lambda_min, "highest eigenvalue": lambda_max}
     for name, (lower, upper) in ends.items():
-        if not (np.isfinite([lower, upper]).all() and lower <= upper):
-            raise ArgumentError(f"the bracket of the {name} must be finite and ordered, got [{lower}, {upper}]")
+        if not lower <= upper:
+            raise ArgumentError(f"the bracket of the {name} must be ordered numbers, got [{lower}, {upper}]")
     if not (np.isfinite(tolerance) and tolerance >= 0):
         raise ArgumentError(f"`tolerance` must be finite and not negative, got {tolerance}")
     numbers = np.array([*lambda_min, *lambda_max])
-    reach = float(np.abs(numbers).max()) or 1.0
+    numbers = numbers[np.isfinite(numbers)]
+    reach = float(np.abs(numbers).max(initial=0.0)) or 1.0
     threshold = max(float(tolerance), reach * 1e-6)
+    lowest = float(numbers.min(initial=0.0))
+    edges = (min(-4 * threshold, 3 * lowest) if lowest < 0 else -8 * threshold, 6 * reach)
 
     def paint(axes: Axes) -> None:
         axes.set_xscale("symlog", linthresh=threshold, linscale=0.6)
         axes.axvspan(-threshold, threshold, color=ROLES["grid"], lw=0)
         axes.axvline(0, color=ROLES["muted"], lw=1)
-        for row, (name, (lower, upper)) in enumerate(ends.items()):
-            colour = ROLES["bad"] if upper < -tolerance else ROLES["good"] if lower > tolerance else ROLES["muted"]
-            axes.plot([lower, upper], [-row, -row], color=colour, lw=7, solid_capstyle="butt", alpha=0.45)
-            axes.plot([lower, upper], [-row, -row], "|", color=colour, ms=16, mew=2.4)
-            axes.annotate(
-                f"{name}  {_bracket(lower, upper)}",
-                ((lower + upper) / 2, -row),
-                xytext=(0, 13),
-                textcoords="offset points",
-                ha="left" if upper < -threshold else "right" if lower > threshold else "center",
-            )
-        span = 6 * reach
-        axes.set_xlim(min(-threshold * 4, 3 * float(numbers.min())) if numbers.min() < 0 else -threshold * 8, span)
+        for row, (name, bracket) in enumerate(ends.items()):
+            _bracket_bar(axes, -row, name, bracket, threshold, edges)
+        axes.set_xlim(*edges)
         axes.set_ylim(-1.5, 0.8)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
@@ -116,6 +110,24 @@ def spectrum_ends(
         axes.set_xlabel("eigenvalue of the Hessian (shaded: within the tolerance, counts as flat)")
 
     return Chart("The two ends of the spectrum", caption, draw(paint, (7.2, 2.2)))
+
+
+def _bracket_bar(
+    axes: Axes, height: float, name: str, bracket: tuple[float, float], band: float, edges: tuple[float, float]
+) -> None:
+    """One bracket: red where surely negative, green where surely positive, with its numbers above."""
+    lower, upper = (float(np.clip(end, *edges)) for end in bracket)
+    side = "bad" if upper < -band else "good" if lower > band else "muted"
+    axes.plot([lower, upper], [height, height], color=ROLES[side], lw=7, solid_capstyle="butt", alpha=0.45)
+    known = [end for end in bracket if np.isfinite(end)]
+    axes.plot(known, [height] * len(known), "|", color=ROLES[side], ms=16, mew=2.4)
+    axes.annotate(
+        f"{name}  {_bracket(*bracket)}",
+        ((lower + upper) / 2, height),
+        xytext=(0, 13),
+        textcoords="offset points",
+        ha={"bad": "left", "good": "right", "muted": "center"}[side],
+    )
 
 
 def along_direction(
@@ -220,8 +232,9 @@ def power_of_ten(value: float) -> str:
 
 
 def _bracket(lower: float, upper: float) -> str:
-    tight = abs(upper - lower) <= 1e-4 * max(abs(lower), abs(upper))
-    return (f"{upper:.4g}" if tight else f"{lower:.3g} … {upper:.3g}").replace("-", "−")
+    tight = np.isfinite([lower, upper]).all() and upper - lower <= 1e-4 * max(abs(lower), abs(upper))
+    text = f"{upper:.4g}" if tight else f"{lower:.3g} … {upper:.3g}"
+    return text.replace("-", "−").replace("inf", "∞")
 
 
 def _pair(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
