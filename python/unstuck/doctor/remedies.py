@@ -39,7 +39,10 @@ def remedies_for(cause: Cause, evidence: Evidence) -> list[Remedy]:
 def _saddle(e: Evidence) -> list[tuple[str, str]]:
     gain = "" if e.escape is None else f"; in a fork this brought the loss to {e.escape.loss:.4g}"
     return [
-        ("escape", f"Call us.escape(land, theta, us.classify(land, theta)) and run.move_to(its theta){gain}."),
+        (
+            "escape",
+            f"Leave along the direction: e = us.escape(run.land, d.theta, d.point); run.move_to(e.theta){gain}.",
+        ),
         ("break the symmetry", "Start from random weights, each unit different, instead of equal or zero ones."),
     ]
 

@@ -96,7 +96,7 @@ def _rmsprop(opt: Any, lr: float) -> Limit:
     square = slots["square_average"].astype(np.float64)
     if h["centered"]:
         square = np.maximum(square - slots["gradient_average"].astype(np.float64) ** 2, 0.0)
-    return Limit(*_momentum_threshold(h["momentum"], lr), _positive(np.sqrt(square) + h["eps"]))
+    return Limit(*_momentum_threshold(h["momentum"], lr), _moving(np.sqrt(square), h["eps"]))
 
 
 def _adam(opt: Any, lr: float) -> Limit | None:
@@ -104,15 +104,19 @@ def _adam(opt: Any, lr: float) -> Limit | None:
     if opt.t == 0:
         return None  # no second moment yet
     square = slots["largest_second_moment" if h["amsgrad"] else "second_moment"].astype(np.float64)
-    root = np.sqrt(square / (1.0 - h["beta2"] ** opt.t)) + h["eps"]
+    root = np.sqrt(square / (1.0 - h["beta2"] ** opt.t))
     effective = lr / (1.0 - h["beta1"] ** opt.t)
     beta = h["beta1"]
-    return Limit((2.0 + 2.0 * beta) / ((1.0 - beta) * effective), "(2 + 2β₁)/((1 − β₁)·lr)", _positive(root))
+    return Limit((2.0 + 2.0 * beta) / ((1.0 - beta) * effective), "(2 + 2β₁)/((1 − β₁)·lr)", _moving(root, h["eps"]))
 
 
-def _positive(diagonal: Array) -> Array:
-    """Parameters that never had a gradient do not move: they count as infinitely slow, not as infinitely fast."""
-    return np.where(diagonal > 1e-7 * diagonal.max(initial=0.0), diagonal, np.inf)
+def _moving(root: Array, eps: float) -> Array:
+    """√v + ε, infinite where √v is not above ε: that parameter has had no gradient to speak of and does not move.
+
+    Taken literally, P = ε would call it the fastest of all; its first real gradient raises v and ends that.
+    """
+    still = root <= max(eps, 1e-7 * float(root.max(initial=0.0)))
+    return np.where(still, np.inf, root + eps)
 
 
 _LIMITS = {"SGD": _sgd, "RMSProp": _rmsprop, "Adam": _adam}
