@@ -12,7 +12,7 @@ namespace {
 constexpr std::int64_t kPartBytes = std::int64_t{64}
                                     << 20; // gradients of all groups and vectors of one block
 constexpr std::int64_t kRange = 4096;
-constexpr std::int64_t kPollVectors = 4; // vectors of a block for which a chunk is short of a poll
+constexpr std::int64_t kPollVectors = 2; // of a block, however long one takes
 
 } // namespace
 

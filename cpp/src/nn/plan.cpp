@@ -11,7 +11,7 @@ constexpr std::int64_t kFewParameters = 131'072;
 constexpr std::int64_t kTileRows = 1024; // rows of a tile pass: 4 output tiles deep
 constexpr std::int64_t kGroupRows =
     128; // rows of a group's chunk: its activations stay in the second-level cache
-constexpr std::int64_t kPollWork = 2'000'000'000; // multiply-adds: some 60 ms on one core
+constexpr std::int64_t kPollWork = 500'000'000; // multiply-adds: some 15 ms on one core
 
 std::int64_t group_count(std::int64_t rows) {
   if (rows < 32)
