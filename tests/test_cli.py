@@ -320,6 +320,22 @@ def test_bad_factories(capsys, factories, name):
     assert "\x1b" not in err
 
 
+# --- demo ---
+
+
+def test_demo_gets_free_and_writes_its_report(capsys, tmp_path):
+    report = tmp_path / "r.html"
+    code, out, err = run(capsys, "demo", "--json", "--report", str(report))
+    assert code == 0
+    data = json.loads(out)
+    assert data["outcome"]["escaped"] is True
+    assert data["sentence"]
+    assert err == "Report: " + str(report) + "\n"
+    page = report.read_text(encoding="utf-8")
+    assert page.count("<svg") >= 3
+    assert "escape" in page
+
+
 # --- terminals, pipes, interrupts ---
 
 
@@ -381,7 +397,7 @@ def on_terminal(arguments: list[str], **environment: str) -> str:
 
 
 def test_a_bar_on_a_terminal_and_no_colour_if_asked(tmp_path):
-    arguments = ["train", table(tmp_path, 400), "--target", "y", "--hidden", "8", "--epochs", "40"]
+    arguments = ["train", table(tmp_path, 400), "--target", "y", "--hidden", "8", "--epochs", "15"]
     shown = on_terminal(arguments)
     assert "training" in shown
     assert "━" in shown

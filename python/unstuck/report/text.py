@@ -17,7 +17,10 @@ def facts_text(facts: Iterable[Fact], width: int = 100) -> str:
     column = min(max((len(plain(fact.label)) for fact in facts), default=0), 34)
     lines: list[str] = []
     for fact in facts:
-        lines.append(f"  {MARKS[fact.status]} {plain(fact.label):<{column}}  {plain(fact.value)}".rstrip())
+        head = f"  {MARKS[fact.status]} {plain(fact.label):<{column}}  "
+        values = wrap(plain(fact.value), max(width - len(head), 30)) or [""]
+        lines.append((head + values[0]).rstrip())
+        lines += [" " * len(head) + value for value in values[1:]]
         if fact.sentence:
             lines += wrap(plain(fact.sentence), width, indent=6)
     return "\n".join(lines)
