@@ -94,21 +94,6 @@ py::object ritz_vectors(LanczosState &self, const Steps &indices) {
   return rows.attr("T");
 }
 
-py::array_t<double> tridiagonal_eigenvalues(const py::object &diagonal,
-                                            const py::object &coupling) {
-  const auto d = input<double>(diagonal, "diagonal", {-1});
-  const auto e = input<double>(coupling, "coupling", {-1});
-  for (const auto &a : {d, e})
-    for (const double x : view(a))
-      require(std::isfinite(x), "`diagonal` and `coupling` must be finite");
-  TridiagonalEigen pairs;
-  {
-    const py::gil_scoped_release release;
-    pairs = eigen({view(d), view(e)}, {});
-  }
-  return copied(pairs.values);
-}
-
 // f(recurrence) without the interpreter's lock.
 template <class F>
 auto with_recurrence(const py::object &alpha, const py::object &beta, std::int64_t n,
@@ -119,10 +104,15 @@ auto with_recurrence(const py::object &alpha, const py::object &beta, std::int64
   return f(Recurrence{view(a), view(b), n, restarts});
 }
 
-void bind_state(py::module_ &m) {
-  py::class_<LanczosState>(
-      m, "Lanczos", "Lanczos tridiagonalisation by reverse communication: v = next(); push(H @ v).")
-      .def(py::init<std::int64_t, std::string, std::int64_t, py::object, py::object>(),
+// A method without arguments that reads the state.
+template <class F> auto reading(F f) {
+  return [f](LanczosState &self) { return self.with(false, f); };
+}
+
+using LanczosClass = py::class_<LanczosState>;
+
+void bind_iteration(LanczosClass &type) {
+  type.def(py::init<std::int64_t, std::string, std::int64_t, py::object, py::object>(),
            py::arg("n"), py::arg("dtype"), py::arg("capacity"), py::arg("start"),
            py::arg("locked") = py::none())
       .def(
@@ -148,23 +138,25 @@ void bind_state(py::module_ &m) {
           },
           py::arg("capacity"), "Allows more steps.")
       .def(
+          "basis_vector",
+          [](const py::object &self, std::int64_t i) {
+            return self.cast<LanczosState &>().with(
+                false, [&](auto &s) -> py::array { return borrowed(s.basis_vector(i), self); });
+          },
+          py::arg("i"), "The i-th Lanczos vector (n,): a read-only view.");
+}
+
+void bind_ritz(LanczosClass &type) {
+  type.def(
           "count_below",
           [](LanczosState &self, double x) {
             return self.with(false, [x](auto &s) { return s.count_below(x); });
           },
           py::arg("x"), "Number of Ritz values below x.")
-      .def(
-          "ritz_values",
-          [](LanczosState &self) {
-            return self.with(false, [](auto &s) { return copied(s.ritz_values()); });
-          },
-          "Ritz values, ascending.")
-      .def(
-          "residuals",
-          [](LanczosState &self) {
-            return self.with(false, [](auto &s) { return copied(s.residuals()); });
-          },
-          "Residual norms of the Ritz pairs, from beta and the eigenvectors of T.")
+      .def("ritz_values", reading([](auto &s) { return copied(s.ritz_values()); }),
+           "Ritz values, ascending.")
+      .def("residuals", reading([](auto &s) { return copied(s.residuals()); }),
+           "Residual norms of the Ritz pairs, from beta and the eigenvectors of T.")
       .def(
           "ritz_vector",
           [](LanczosState &self, std::int64_t i) {
@@ -172,15 +164,11 @@ void bind_state(py::module_ &m) {
           },
           py::arg("i"), "Unit Ritz vector (n,) of ritz_values()[i].")
       .def("ritz_vectors", &ritz_vectors, py::arg("indices"),
-           "Unit Ritz vectors (n, q), Fortran ordered.")
-      .def(
-          "basis_vector",
-          [](const py::object &self, std::int64_t i) {
-            return self.cast<LanczosState &>().with(
-                false, [&](auto &s) -> py::array { return borrowed(s.basis_vector(i), self); });
-          },
-          py::arg("i"), "The i-th Lanczos vector (n,): a read-only view.")
-      .def(
+           "Unit Ritz vectors (n, q), Fortran ordered.");
+}
+
+void bind_bounds(LanczosClass &type) {
+  type.def(
           "certificate_lower",
           [](LanczosState &self, double delta) {
             return self.with(false,
@@ -201,51 +189,30 @@ void bind_state(py::module_ &m) {
                 false, [=](auto &s) { return predicted_steps(s.recurrence(), delta, target); });
           },
           py::arg("delta"), py::arg("target"),
-          "Further steps until certificate_lower >= target; -1: cannot be told.")
-      .def_property_readonly(
-          "n", [](LanczosState &self) { return self.with(false, [](auto &s) { return s.n(); }); })
-      .def_property_readonly("dimension",
-                             [](LanczosState &self) {
-                               return self.with(false, [](auto &s) { return s.dimension(); });
-                             })
-      .def_property_readonly(
-          "capacity",
-          [](LanczosState &self) { return self.with(false, [](auto &s) { return s.capacity(); }); })
-      .def_property_readonly(
-          "k",
-          [](LanczosState &self) { return self.with(false, [](auto &s) { return s.steps(); }); })
-      .def_property_readonly("alpha",
-                             [](LanczosState &self) {
-                               return self.with(false, [](auto &s) { return copied(s.alpha()); });
-                             })
-      .def_property_readonly("beta",
-                             [](LanczosState &self) {
-                               return self.with(false, [](auto &s) { return copied(s.beta()); });
-                             })
-      .def_property_readonly("restarts",
-                             [](LanczosState &self) {
-                               return self.with(false, [](auto &s) {
-                                 const auto steps = s.recurrence().restarts;
-                                 return Steps(steps.begin(), steps.end());
-                               });
-                             })
-      .def_property_readonly("largest_product",
-                             [](LanczosState &self) {
-                               return self.with(false, [](auto &s) { return s.largest_product(); });
-                             })
-      .def_property_readonly("invariant",
-                             [](LanczosState &self) {
-                               return self.with(false, [](auto &s) { return s.invariant(); });
-                             })
-      .def_property_readonly("exhausted", [](LanczosState &self) {
-        return self.with(false, [](auto &s) { return s.exhausted(); });
-      });
+          "Further steps until certificate_lower >= target; -1: cannot be told.");
 }
 
-} // namespace
+void bind_properties(LanczosClass &type) {
+  type.def_property_readonly("n", reading([](auto &s) { return s.n(); }))
+      .def_property_readonly("dimension", reading([](auto &s) { return s.dimension(); }))
+      .def_property_readonly("capacity", reading([](auto &s) { return s.capacity(); }))
+      .def_property_readonly("k", reading([](auto &s) { return s.steps(); }))
+      .def_property_readonly("alpha", reading([](auto &s) { return copied(s.alpha()); }))
+      .def_property_readonly("beta", reading([](auto &s) { return copied(s.beta()); }))
+      .def_property_readonly("restarts", reading([](auto &s) {
+                               const auto steps = s.recurrence().restarts;
+                               return Steps(steps.begin(), steps.end());
+                             }))
+      .def_property_readonly("largest_product",
+                             reading([](auto &s) { return s.largest_product(); }))
+      .def_property_readonly("asymmetry", reading([](auto &s) { return s.asymmetry(); }))
+      .def_property_readonly("invariant", reading([](auto &s) { return s.invariant(); }))
+      .def_property_readonly("exhausted", reading([](auto &s) { return s.exhausted(); }));
+}
 
-void bind_krylov(py::module_ &m) {
-  bind_state(m);
+using Object = const py::object &;
+
+void bind_certificate(py::module_ &m) {
   m.def(
       "log_t",
       [](std::int64_t n, double delta) {
@@ -254,32 +221,27 @@ void bind_krylov(py::module_ &m) {
         return log_t(n, delta);
       },
       py::arg("n"), py::arg("delta"),
-      "ln t: a unit Gaussian direction overlaps a fixed one by less than t with probability <= "
-      "delta.");
+      "ln t: a uniform unit vector overlaps a fixed one by less than t with probability <= delta.");
   m.def(
       "certificate_lower",
-      [](const py::object &alpha, const py::object &beta, std::int64_t n, double delta,
-         const Steps &restarts) {
-        return with_recurrence(alpha, beta, n, restarts, [delta](const Recurrence &r) {
-          return certificate_lower(r, delta);
-        });
+      [](Object alpha, Object beta, std::int64_t n, double delta, const Steps &restarts) {
+        return with_recurrence(alpha, beta, n, restarts,
+                               [=](const Recurrence &r) { return certificate_lower(r, delta); });
       },
       py::arg("alpha"), py::arg("beta"), py::arg("n"), py::arg("delta"),
       py::arg("restarts") = Steps{}, "At most the smallest eigenvalue with probability 1 - delta.");
   m.def(
       "certificate_upper",
-      [](const py::object &alpha, const py::object &beta, std::int64_t n, double delta,
-         const Steps &restarts) {
-        return with_recurrence(alpha, beta, n, restarts, [delta](const Recurrence &r) {
-          return certificate_upper(r, delta);
-        });
+      [](Object alpha, Object beta, std::int64_t n, double delta, const Steps &restarts) {
+        return with_recurrence(alpha, beta, n, restarts,
+                               [=](const Recurrence &r) { return certificate_upper(r, delta); });
       },
       py::arg("alpha"), py::arg("beta"), py::arg("n"), py::arg("delta"),
       py::arg("restarts") = Steps{}, "At least the largest eigenvalue with probability 1 - delta.");
   m.def(
       "predicted_steps",
-      [](const py::object &alpha, const py::object &beta, std::int64_t n, double delta,
-         double target, const Steps &restarts) {
+      [](Object alpha, Object beta, std::int64_t n, double delta, double target,
+         const Steps &restarts) {
         return with_recurrence(alpha, beta, n, restarts, [=](const Recurrence &r) {
           return predicted_steps(r, delta, target);
         });
@@ -287,26 +249,59 @@ void bind_krylov(py::module_ &m) {
       py::arg("alpha"), py::arg("beta"), py::arg("n"), py::arg("delta"), py::arg("target"),
       py::arg("restarts") = Steps{},
       "Further steps until certificate_lower >= target; -1: cannot be told.");
+}
+
+// f(tridiagonal) without the interpreter's lock; entries must be finite and as many as needed.
+template <class F> auto with_tridiagonal(Object diagonal, Object coupling, F &&f) {
+  const auto d = input<double>(diagonal, "diagonal", {-1});
+  const auto e = input<double>(coupling, "coupling", {-1});
+  const py::gil_scoped_release release;
+  for (const auto &entries : {view(d), view(e)})
+    for (const double x : entries)
+      require(std::isfinite(x), "`diagonal` and `coupling` must be finite, got ", x);
+  return f(Tridiagonal{view(d), view(e)});
+}
+
+void bind_tridiagonal(py::module_ &m) {
   m.def(
       "tridiagonal_count",
-      [](const py::object &diagonal, const py::object &coupling, double x) {
-        const auto d = input<double>(diagonal, "diagonal", {-1});
-        const auto e = input<double>(coupling, "coupling", {-1});
-        return count_below({view(d), view(e)}, x);
+      [](Object diagonal, Object coupling, double x) {
+        return with_tridiagonal(diagonal, coupling,
+                                [x](const Tridiagonal &t) { return count_below(t, x); });
       },
       py::arg("diagonal"), py::arg("coupling"), py::arg("x"),
       "Number of eigenvalues below x of a symmetric tridiagonal matrix.");
   m.def(
       "tridiagonal_eigenvalue",
-      [](const py::object &diagonal, const py::object &coupling, std::int64_t i) {
-        const auto d = input<double>(diagonal, "diagonal", {-1});
-        const auto e = input<double>(coupling, "coupling", {-1});
-        return eigenvalue({view(d), view(e)}, i);
+      [](Object diagonal, Object coupling, std::int64_t i) {
+        return with_tridiagonal(diagonal, coupling,
+                                [i](const Tridiagonal &t) { return eigenvalue(t, i); });
       },
       py::arg("diagonal"), py::arg("coupling"), py::arg("i"),
       "The i-th smallest eigenvalue, by bisection.");
-  m.def("tridiagonal_eigenvalues", &tridiagonal_eigenvalues, py::arg("diagonal"),
-        py::arg("coupling"), "All eigenvalues, ascending, of a symmetric tridiagonal matrix.");
+  m.def(
+      "tridiagonal_eigenvalues",
+      [](Object diagonal, Object coupling) {
+        return copied(with_tridiagonal(diagonal, coupling, [](const Tridiagonal &t) {
+                        return eigen(t, {});
+                      }).values);
+      },
+      py::arg("diagonal"), py::arg("coupling"),
+      "All eigenvalues, ascending, of a symmetric tridiagonal matrix.");
+}
+
+} // namespace
+
+void bind_krylov(py::module_ &m) {
+  LanczosClass type(
+      m, "Lanczos",
+      "Lanczos tridiagonalisation by reverse communication: v = next(); push(H @ v).");
+  bind_iteration(type);
+  bind_ritz(type);
+  bind_bounds(type);
+  bind_properties(type);
+  bind_certificate(m);
+  bind_tridiagonal(m);
 }
 
 } // namespace unstuck::bindings

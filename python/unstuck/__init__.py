@@ -7,7 +7,7 @@ from . import _variant
 _variant.load()  # first of all: later imports may load another OpenMP runtime
 
 from . import _core as _core
-from . import data, errors, labs, nn, optim, plot, report, schedules
+from . import curvature, data, errors, labs, nn, optim, plot, report, schedules
 from .certificate import verify
 from .critical import Bracket, CriticalPoint, Verdict, classify
 from .doctor import Cause, Diagnosis, diagnose
@@ -39,6 +39,7 @@ __all__ = [
     "Trainer",
     "Verdict",
     "classify",
+    "curvature",
     "data",
     "diagnose",
     "errors",

@@ -194,13 +194,7 @@ def _check_widths(noise: float, tolerance: float) -> None:
 def _fits_header(c: Certificate) -> bool:
     widths = all(_is_number(c[name]) and c[name] >= 0 for name in ("noise", "tolerance"))
     schema_fits = type(c["schema"]) is int and c["schema"] == SCHEMA
-    return (
-        schema_fits
-        and widths
-        and type(c["n"]) is int
-        and isinstance(c["dtype"], str)
-        and len(c["dtype"]) < 40
-    )
+    return schema_fits and widths and type(c["n"]) is int and isinstance(c["dtype"], str) and len(c["dtype"]) < 40
 
 
 def _fits_lanczos(c: Certificate) -> bool:

@@ -19,26 +19,29 @@ constexpr std::int64_t kMinimalRows = 1024; // rows of a parallel block
 constexpr std::int64_t kMostBlocks = 512;   // bounds the memory of partial sums
 constexpr std::int64_t kChunkBytes = 1 << 22;
 constexpr int kMostPasses = 6;
+#ifdef __AVX__
 constexpr int kLanes = 4;
+#else
+constexpr int kLanes = 2;
+#endif
 
 typedef double Lanes __attribute__((vector_size(kLanes * sizeof(double))));
 
-inline Lanes load(const double *p) {
+template <class T> inline Lanes load(const T *p) {
   Lanes x;
-  std::memcpy(&x, p, sizeof(x));
+  for (int l = 0; l < kLanes; ++l)
+    x[l] = static_cast<double>(p[l]);
   return x;
-}
-
-inline Lanes load(const float *p) {
-  typedef float Narrow __attribute__((vector_size(kLanes * sizeof(float))));
-  Narrow x;
-  std::memcpy(&x, p, sizeof(x));
-  return __builtin_convertvector(x, Lanes);
 }
 
 inline void store(double *p, Lanes x) { std::memcpy(p, &x, sizeof(x)); }
 
-inline double total(Lanes x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+inline double total(Lanes x) {
+  double sum = x[0];
+  for (int l = 1; l < kLanes; ++l)
+    sum += x[l];
+  return sum;
+}
 
 // sums[i] += ⟨v_i, w⟩ over `rows` rows from `begin`, for `Count` consecutive vectors.
 template <int Count, class T>
@@ -65,11 +68,14 @@ void add_dots(const T *const *v, const double *w, std::int64_t begin, std::int64
 template <int Count, class T>
 void subtract(const T *const *v, const double *c, double *w, std::int64_t begin,
               std::int64_t rows) {
+  Lanes weights[Count];
+  for (int i = 0; i < Count; ++i)
+    weights[i] = c[i] - Lanes{};
   std::int64_t r = begin;
   for (; r + kLanes <= begin + rows; r += kLanes) {
     Lanes x = load(w + r);
     for (int i = 0; i < Count; ++i)
-      x -= load(v[i] + r) * c[i];
+      x -= load(v[i] + r) * weights[i];
     store(w + r, x);
   }
   for (; r < begin + rows; ++r)

@@ -224,10 +224,13 @@ std::int64_t predicted_steps(const Recurrence &recurrence, double delta, double 
     return -1;
   if (now >= s.needed())
     return 0;
-  // mean growth over the second half of the current run
-  const std::int64_t run = s.runs() - 1, steps = s.length(run), half = steps / 2;
-  const double growth = (s.log_polynomial(run, x, steps) - s.log_polynomial(run, x, half)) /
-                        static_cast<double>(steps - half);
+  // mean growth over the last quarter of the current run: outliers, resolved first, hardly let it
+  // grow
+  const std::int64_t run = s.runs() - 1, steps = s.length(run);
+  const std::int64_t window = std::min(steps, std::max<std::int64_t>(4, steps / 4));
+  const double growth =
+      (s.log_polynomial(run, x, steps) - s.log_polynomial(run, x, steps - window)) /
+      static_cast<double>(window);
   if (!(growth > 0.0))
     return -1;
   const double more = std::ceil((s.needed() - now) / growth);

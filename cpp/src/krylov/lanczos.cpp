@@ -126,8 +126,19 @@ template <class T> void Lanczos<T>::orthogonalise_product() {
   coefficients_.assign(static_cast<std::size_t>(basis_.size()), 0.0);
   residual_norm_ = basis_.orthogonalise(residual_, coefficients_);
   largest_product_ = std::max(largest_product_, size);
-  exponent_ = exponent;
+  asymmetry_ = std::max(asymmetry_, measured_asymmetry(exponent));
   commit(std::ldexp(coefficients_.back(), exponent), std::ldexp(residual_norm_, exponent));
+}
+
+template <class T> double Lanczos<T>::measured_asymmetry(int exponent) const {
+  double sum = 0.0;
+  for (auto i = static_cast<std::size_t>(locked_); i + 1 < coefficients_.size(); ++i) {
+    const bool neighbour = i + 2 == coefficients_.size();
+    const double difference =
+        coefficients_[i] - (neighbour ? std::ldexp(coupling_.back(), -exponent) : 0.0);
+    sum += difference * difference;
+  }
+  return std::ldexp(std::sqrt(sum), exponent);
 }
 
 template <class T> void Lanczos<T>::commit(double alpha, double residual) {
@@ -149,11 +160,10 @@ template <class T> void Lanczos<T>::restart(std::span<const double> start) {
           "`restart` needs an invariant run whose last product was pushed");
   require(steps() < dimension(), "the whole space is spanned: there is nothing left to restart in");
   set_residual(start, "start");
-  if (!restarts_.empty() && restarts_.back() == steps())
-    return;
   restarts_.push_back(steps());
   coupling_.back() = 0.0;
-  exhausted_ = false;
+  invariant_ = exhausted_ = false;
+  ritz_.reset();
 }
 
 template <class T> std::span<const T> Lanczos<T>::basis_vector(std::int64_t i) const {

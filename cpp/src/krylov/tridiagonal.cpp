@@ -14,6 +14,7 @@ namespace {
 constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
 // Smallest pivot after scaling: its inverse times a squared coupling (≤ 1) stays finite.
 constexpr double kSmallestPivot = 1e-290;
+constexpr int kSmallestExponent = -1000; // 2^1000 is still a number
 constexpr int kSweepsPerEigenvalue = 60;
 
 double coupling_at(const Tridiagonal &t, std::size_t i) {
@@ -27,7 +28,7 @@ void require_couplings(const Tridiagonal &t) {
 
 // Eigenvalues < x of the matrix scaled by 2^-e, x scaled alike.
 std::int64_t scaled_count(const Tridiagonal &t, int exponent, double x) {
-  const double scale = std::ldexp(1.0, -std::clamp(exponent, -1000, 1000));
+  const double scale = std::ldexp(1.0, -exponent);
   std::int64_t count = 0;
   double pivot = 1.0, squared = 0.0;
   for (std::size_t j = 0; j < t.diagonal.size(); ++j) {
@@ -69,12 +70,12 @@ void sweep(std::vector<double> &d, std::vector<double> &e, std::vector<double> &
            std::int64_t rows, std::int64_t l, std::int64_t m) {
   const auto first = static_cast<std::size_t>(l), last = static_cast<std::size_t>(m);
   double g = (d[first + 1] - d[first]) / (2.0 * e[first]);
-  double r = std::hypot(g, 1.0);
+  double r = std::hypot(g, 1.0);                                 // g may be huge
   g = d[last] - d[first] + e[first] / (g + std::copysign(r, g)); // Wilkinson's shift
   double s = 1.0, c = 1.0, p = 0.0;
   for (std::size_t i = last; i-- > first;) {
     const double f = s * e[i], b = c * e[i];
-    r = std::hypot(f, g);
+    r = std::sqrt(f * f + g * g); // entries are at most 1; below 1e-150 they count as zero
     e[i + 1] = r;
     if (r == 0.0) { // the block splits by itself
       d[i + 1] -= p;
@@ -123,7 +124,7 @@ int scale_exponent(const Tridiagonal &t) {
   int exponent = 0;
   if (largest > 0.0)
     std::frexp(largest, &exponent);
-  return exponent;
+  return std::max(exponent, kSmallestExponent);
 }
 
 std::int64_t count_below(const Tridiagonal &t, double x) {

@@ -62,6 +62,9 @@ public:
   std::span<const std::int64_t> restarts() const { return restarts_; }
   std::span<const T> basis_vector(std::int64_t i) const;
   double largest_product() const { return largest_product_; } // max‖H·v_j‖ ≤ ‖H‖
+  // max over j of ‖(v_iᵀHv_j − T_ij) for i < j‖: only rounding for a symmetric operator, since T_ij
+  // is v_jᵀHv_i.
+  double asymmetry() const { return asymmetry_; }
 
   Tridiagonal tridiagonal() const { return {alpha_, coupling_}; }
   Recurrence recurrence() const;
@@ -79,17 +82,17 @@ private:
   const Ritz &ritz() const;
   void set_residual(std::span<const double> start, const char *name);
   void orthogonalise_product();
+  double measured_asymmetry(int exponent) const;
   void commit(double alpha, double residual);
 
   Basis<T> basis_; // the locked vectors, then v_1 … v_k
   std::int64_t locked_ = 0;
   std::vector<double> alpha_, beta_, coupling_;
   std::vector<std::int64_t> restarts_;
-  std::vector<double> residual_;     // r of the last step, or the start, times 2^-exponent_
+  std::vector<double> residual_;     // r of the last step, or the start, times a power of two
   std::vector<double> coefficients_; // of the present product in the basis
-  int exponent_ = 0;
-  double residual_norm_ = 0.0; // of residual_ as stored
-  double largest_product_ = 0.0;
+  double residual_norm_ = 0.0;       // of residual_ as stored
+  double largest_product_ = 0.0, asymmetry_ = 0.0;
   bool pending_ = false, invariant_ = false, exhausted_ = false;
   mutable std::optional<Ritz> ritz_;
 };

@@ -18,7 +18,8 @@ struct Tridiagonal {
   std::int64_t size() const { return static_cast<std::int64_t>(diagonal.size()); }
 };
 
-// The exponent e for which 2^-e times the largest |entry| lies in [1/2, 1); 0 for the zero matrix.
+// The exponent e for which 2^-e times the largest |entry| lies in [1/2, 1); 0 for the zero matrix,
+// at least −1000.
 int scale_exponent(const Tridiagonal &t);
 
 // Number of eigenvalues < x (pivots of T − xI = L·D·Lᵀ; Sylvester's law of inertia). Needs finite
