@@ -150,7 +150,7 @@ def coverage(runs, sizes, k, delta, seed):
 
 
 def test_coverage_at_every_stopping_time():
-    coverage(150, [64, 600, 3000], k=35, delta=0.05, seed=1)
+    coverage(100, [64, 600, 3000], k=35, delta=0.05, seed=1)
 
 
 @pytest.mark.slow
