@@ -37,7 +37,7 @@ class Sampler:
 
     def __init__(self, samples: int | None, batch_size: int, seed: int) -> None:
         self.samples = samples
-        self.batch_size = batch_size
+        self.batch_size = batch_size if samples is None else min(batch_size, samples)
         self.seed = seed
         self.epoch = 0
         self.position = 0
@@ -51,14 +51,21 @@ class Sampler:
         twin.epoch, twin.position, twin._order = self.epoch, self.position, self._order
         return twin
 
-    def upcoming(self, steps: int) -> Array:
-        """The indices of the next `steps` updates of this epoch, as consecutive slices of `batch_size`."""
+    def upcoming(self, steps: int) -> Array | None:
+        """The indices of the next `steps` updates of this epoch, in slices of `batch_size`; None for all data."""
+        if self.full:
+            return None
         start = self.position * self.batch_size
         return self._current_order()[start : start + steps * self.batch_size]
 
     def batch(self) -> Array | None:
         """The indices of the next update; None for all data."""
-        return None if self.full else self.upcoming(1)
+        return self.upcoming(1)
+
+    def epochs(self, steps: int) -> Array:
+        """The epoch of each of the next `steps` updates."""
+        ahead = np.arange(steps, dtype=np.int64) if self.full else 0
+        return np.full(steps, self.epoch, dtype=np.int64) + ahead
 
     def sizes(self, steps: int) -> Array:
         """Samples used by each of the next `steps` updates of this epoch; 0 without data."""
@@ -68,15 +75,17 @@ class Sampler:
         return np.minimum(self.batch_size, (self.samples or 0) - first)
 
     def advance(self, steps: int) -> None:
-        """Moves on by `steps` updates, at most to the end of the epoch."""
+        """Moves on by `steps` updates, at most to the end of the epoch unless an update is an epoch."""
+        if self.full:
+            self.epoch += steps
+            return
         self.position += steps
         if self.position >= self.steps_per_epoch:
             self.epoch, self.position = self.epoch + 1, 0
 
     def _current_order(self) -> Array:
         if self._order is None or self._order[0] != self.epoch:
-            samples = self.samples or 0
-            order = np.arange(samples, dtype=np.int64) if self.full else epoch_order(samples, self.seed, self.epoch)
+            order = epoch_order(self.samples or 0, self.seed, self.epoch)
             order.flags.writeable = False
             self._order = (self.epoch, order)
         return self._order[1]

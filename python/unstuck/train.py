@@ -68,7 +68,8 @@ class Trainer:
             of samples: all data in natural order. Without meaning for a landscape without data.
         seed: of the order of the samples, 0 ≤ seed < 2⁶⁴.
         validation: (X, y), measured after every epoch.
-        clip_norm: gradients longer than this are scaled down to it, as torch.nn.utils.clip_grad_norm_ does.
+        clip_norm: gradients longer than this are scaled down to this length (torch's clip_grad_norm_ divides by
+            norm + 1e-6 instead).
         ema: decay d in (0, 1) of the moving average a ← d·a + (1 − d)·θ after every update, a₀ = θ₀; see
             `average`.
         theta: where to start, (n,); None: at `land.theta`.
@@ -255,8 +256,9 @@ class Trainer:
         return Count(0).check("epochs", epochs) * self.sampler.steps_per_epoch
 
     def _run_chunk(self, wanted: int, interrupts: Interrupts) -> int:
-        """At most `wanted` updates of the current epoch, recorded; sets `failure` if one cannot be made."""
-        wanted = min(wanted, self.sampler.steps_per_epoch - self.sampler.position)
+        """At most `wanted` updates up to the next validation, recorded; sets `failure` if one cannot be made."""
+        if not self.sampler.full or self.validation is not None:
+            wanted = min(wanted, self.sampler.steps_per_epoch - self.sampler.position)
         started = time.perf_counter()
         if hasattr(self.land, "train_steps") and self.ema is None:
             affordable = int(CHUNK_SECONDS / self._seconds_per_step) if self._seconds_per_step else 1
@@ -273,7 +275,7 @@ class Trainer:
         land: Any = self.land
         with interrupts.held:
             record = land.train_steps(
-                self.theta, self.opt, self.sampler.upcoming(steps), self.batch_size, rates, self.clip_norm
+                self.theta, self.opt, self.sampler.upcoming(steps), self.sampler.batch_size, rates, self.clip_norm
             )
             if record.stop is not None:
                 self.failure = self._failure(record.done)
@@ -291,8 +293,7 @@ class Trainer:
             self.failure = self._failure(0)
             return 0
         if self.clip_norm is not None:
-            # torch.nn.utils.clip_grad_norm_
-            gradient *= min(1.0, self.clip_norm / (norm + 1e-6))
+            gradient *= min(1.0, self.clip_norm / norm) if norm else 1.0
         with interrupts.held:
             self._apply(gradient, float(rates[0]))
             if self.average is not None and self.ema is not None:
@@ -316,7 +317,7 @@ class Trainer:
         first = self.t
         self.history.add_updates(
             step=np.arange(first + 1, first + steps + 1),
-            epoch=np.full(steps, self.sampler.epoch),
+            epoch=self.sampler.epochs(steps),
             loss=losses,
             gradient_norm=norms,
             lr=rates,
