@@ -33,6 +33,7 @@ RISING = Trend(updates=300, start=2.0, end=2.6, z=3.0, steady=0.1, noise=0.02)
 RECOVERING = Trend(updates=300, start=8.0, end=5.0, z=-4.0, steady=1.0, noise=0.1)
 LEVEL = Level(loss=2.0, lower_bound=0.0, baseline=2.3, start=2.3, samples=100, of_samples=100)
 SADDLE = Geometry(
+    samples=100,
     distance=0.0,
     verdict=us.Verdict.STRICT_SADDLE,
     lambda_min=(-0.5, -0.49),
@@ -116,6 +117,7 @@ SITUATIONS = [
     ("flat, lower close by", run(geometry=FLAT_PLACE, descent=LOWER, push=fork(1.0), smaller_lr=SAME), "FLAT_SADDLE"),
     ("flat, lower, but no gain", run(geometry=FLAT_PLACE, descent=LOWER, push=SAME, smaller_lr=SAME), "CONVERGED"),
     ("flat, nothing lower", run(geometry=FLAT_PLACE, descent=NOTHING_LOWER, smaller_lr=SAME), "CONVERGED"),
+    ("flat, but the forks were short", run(geometry=FLAT_PLACE, smaller_lr=replace(SAME, steps=24)), "UNDECIDED"),
     ("flat, another start helps", run(geometry=FLAT_PLACE, smaller_lr=SAME, restart=fork(1.0)), "UNDECIDED"),
     ("flat, a larger step helps", run(geometry=FLAT_PLACE, smaller_lr=SAME, larger_lr=fork(1.0)), "UNDECIDED"),
     ("flat point, lower close by", point(FLAT_PLACE, descent=LOWER), "FLAT_SADDLE"),

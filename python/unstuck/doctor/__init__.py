@@ -63,7 +63,7 @@ def diagnose(
         raise ArgumentError("`theta` must be given: the landscape has no current point")
     # overflow on the way to a verdict is evidence, not an accident
     with np.errstate(all="ignore"):
-        work = examine(Subject(land, point, run), Clock(seconds), target)
+        work = examine(Subject(land, point, run, seconds), Clock(seconds), target)
         findings = tuple(judge(work.evidence))
     history = None if run is None else (run.history["step"].copy(), run.history["loss"].copy())
     return Diagnosis(

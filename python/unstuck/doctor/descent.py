@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,13 @@ _NODES, _WEIGHTS = (a / 2 for a in np.polynomial.legendre.leggauss(6))
 _NODES = _NODES + 0.5
 
 
-def find_descent(objective: Objective, theta: Array, cp: CriticalPoint) -> tuple[Descent, Array]:
+def find_descent(objective: Objective, theta: Array, cp: CriticalPoint, seconds: float) -> tuple[Descent, Array]:
     """A fall of the loss that begins at `theta` and that neither slope nor curvature there explain.
 
     Looked for on the sphere of the gate's radius r, then of 10r and 100r: near a point where the first k
     derivatives vanish the fall is about rᵏ⁺¹, which rounding hides for small r. It counts only if the loss falls all
     the way. It is the integral of −dᵀ∇L along the straight path, because the difference of two float32 losses would
-    be rounding.
+    be rounding. Each of the three spheres gets a third of `seconds`.
 
     Returns:
         (Descent, unit direction (n,) in float64); the first verified one, else the one on the smallest sphere.
@@ -37,7 +38,7 @@ def find_descent(objective: Objective, theta: Array, cp: CriticalPoint) -> tuple
         radius = factor * cp.gate.radius
         found = []
         for _ in range(STARTS):
-            d = _slide(objective, theta, radius, rng.standard_normal(objective.n))
+            d = _slide(objective, theta, radius, rng.standard_normal(objective.n), seconds / 3 / STARTS)
             found.append((*fall_along(objective, theta, radius, d), d))
         fall, error, d = max(found, key=lambda item: item[0])
         # slope and curvature at the point itself: r‖g‖ + ½r²·max(−λ_min, 0)
@@ -50,16 +51,17 @@ def find_descent(objective: Objective, theta: Array, cp: CriticalPoint) -> tuple
     return answer
 
 
-def _slide(objective: Objective, theta: Array, radius: float, start: Array) -> Array:
+def _slide(objective: Objective, theta: Array, radius: float, start: Array, seconds: float) -> Array:
     """A direction of low loss on the sphere: Adam's update of the point, put back onto the sphere every time.
 
     Adam, because the forces of flat and of curved directions differ by many orders of magnitude here.
     """
+    began = time.perf_counter()
     d: Array = start / np.linalg.norm(start)
     first, second = np.zeros_like(d), np.zeros_like(d)
     for turn in range(1, TURNS + 1):
         slope = objective.gradient(_at(theta, radius, d))[1].astype(np.float64)
-        if not np.isfinite(slope).all():
+        if not np.isfinite(slope).all() or time.perf_counter() - began > seconds:
             break
         first += 0.1 * (slope - first)
         second += 0.01 * (slope * slope - second)

@@ -94,6 +94,7 @@ class Geometry:
     """What `classify` says about the point, without its vectors.
 
     Attributes:
+        samples: how many samples the curvature was taken on; None without data.
         distance: from θ to the point; not 0 where a noisy run hovers around it.
         verdict: its verdict.
         lambda_min: (lower, upper) of the smallest eigenvalue.
@@ -107,6 +108,7 @@ class Geometry:
         confidence: with which the certified ends hold.
     """
 
+    samples: int | None
     distance: float
     verdict: Verdict
     lambda_min: tuple[float, float]
@@ -120,9 +122,10 @@ class Geometry:
     confidence: float
 
     @staticmethod
-    def of(cp: CriticalPoint, distance: float = 0.0) -> Geometry:
+    def of(cp: CriticalPoint, samples: int | None = None, distance: float = 0.0) -> Geometry:
         """The numbers of a classification."""
         return Geometry(
+            samples=samples,
             distance=distance,
             verdict=cp.verdict,
             lambda_min=(cp.lambda_min.lower, cp.lambda_min.upper),

@@ -103,22 +103,22 @@ def _examine_run(work: Examination, run: Trainer) -> None:
 def _look_at_curvature(work: Examination, run: Trainer | None) -> None:
     subject, clock = work.subject, work.clock
     if subject.stochastic:
-        quiet = work.measure("coming to rest", calm, subject.objective, subject.theta, 0.1 * clock.seconds)
+        quiet = work.measure("coming to rest", calm, subject.curved, subject.theta, 0.1 * clock.seconds)
         work.place = subject.theta if quiet is None else quiet
     cp = work.measure("curvature", probes.look_at_point, subject, work.place, 0.25 * clock.seconds)
     if cp is not None:
         work.point = cp
-        work.learn(geometry=Geometry.of(cp, distance(work.place, subject.theta)))
+        work.learn(geometry=Geometry.of(cp, subject.curved.samples, distance(work.place, subject.theta)))
     if run is not None:
         work.learn(stability=work.measure("stability", probes.measure_stability, subject, run))
 
 
 def _look_around(work: Examination) -> Array | None:
     """At a degenerate point without negative curvature: the direction of a lower loss close by, if there is one."""
-    cp = work.point
+    cp, subject, seconds = work.point, work.subject, 0.3 * work.clock.seconds
     if cp is None or cp.verdict is not Verdict.DEGENERATE or cp.direction is not None or cp.at_lower_bound:
         return None
-    found = work.measure("neighbourhood", find_descent, work.subject.objective, work.place, cp)
+    found = work.measure("neighbourhood", find_descent, subject.curved, work.place, cp, seconds)
     if found is None:
         return None
     descent, direction = found
@@ -153,5 +153,5 @@ def _leave_point(work: Examination, run: Trainer, steps: int, direction: Array |
         work.learn(escape=work.measure("escape", probes.try_escape, subject, run, rest, place, cp))
     elif direction is not None and work.evidence.descent is not None:
         near, longest = work.evidence.descent.radius, 100.0 * cp.gate.radius
-        start = far_along(subject.objective, place, near, longest, direction)
+        start = far_along(subject.curved, place, near, longest, direction)
         work.learn(push=work.measure("push", probes.try_push, subject, run, rest, place, start))

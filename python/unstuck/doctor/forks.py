@@ -20,7 +20,7 @@ from .subject import Subject
 Array = NDArray[Any]
 
 CHECKPOINTS = 24
-FEWEST, MOST = 2 * CHECKPOINTS, 24_000  # updates of a fork
+FEWEST, MOST = CHECKPOINTS, 24_000  # updates of a fork
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ Array = NDArray[Any]
 
 # rules that add λθ to the gradient: their decay is a penalty ½λ‖θ‖² of the objective
 COUPLED = ("SGD", "RMSProp", "Adam", "Adagrad", "NAdam", "RAdam", "AdaMax")
-MOST_SAMPLES = 4096
 
 
 class Objective:
@@ -76,9 +75,9 @@ def coupled_decay(opt: Any) -> float:
     return float(opt.hyper.get("weight_decay", 0.0)) if opt.rule in COUPLED else 0.0
 
 
-def examined_samples(samples: int | None) -> Array | None:
-    """All samples (None) up to 4,096; of more, that many drawn without replacement, the same at every call."""
-    if samples is None or samples <= MOST_SAMPLES:
+def examined_samples(samples: int | None, most: int) -> Array | None:
+    """All samples (None) up to `most`; of more, that many drawn without replacement, the same at every call."""
+    if samples is None or samples <= most:
         return None
-    chosen = np.random.default_rng(0).choice(samples, MOST_SAMPLES, replace=False)
+    chosen = np.random.default_rng(0).choice(samples, most, replace=False)
     return np.sort(chosen).astype(np.int64)

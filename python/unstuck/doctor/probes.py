@@ -50,7 +50,7 @@ def find_broken(subject: Subject) -> str | None:
     for name, where, _ in subject.land.blocks:
         if not np.isfinite(subject.theta[where]).all():
             return name
-    loss, gradient = subject.objective.gradient(subject.theta)
+    loss, gradient = subject.curved.gradient(subject.theta)
     for name, where, _ in subject.land.blocks:
         if not np.isfinite(gradient[where]).all():
             return name
@@ -95,13 +95,13 @@ def go_on(subject: Subject, run: Trainer, seconds: float) -> tuple[Continuation,
 
 def look_at_point(subject: Subject, theta: Array, seconds: float) -> CriticalPoint:
     """The verdict of `classify` on the objective. Cost: as many products as `seconds` pay for, at most 1,000."""
-    op = subject.objective.hessian(theta)
+    op = subject.curved.hessian(theta)
     v = np.random.default_rng(0).standard_normal(op.shape[0]).astype(op.dtype)
     began = time.perf_counter()
     op @ v
     per_product = time.perf_counter() - began
     most = int(min(max(seconds / max(per_product, 1e-7), FEWEST_PRODUCTS), MOST_PRODUCTS))
-    return classify(subject.objective, theta, max_products=most)
+    return classify(subject.curved, theta, max_products=most)
 
 
 def measure_stability(subject: Subject, run: Trainer) -> Stability | None:
@@ -110,7 +110,7 @@ def measure_stability(subject: Subject, run: Trainer) -> Stability | None:
     limit = stability_limit(run.opt, lr)
     if limit is None:
         return None
-    curvature = steepest(preconditioned(subject.objective.hessian(subject.theta), limit.preconditioner))
+    curvature = steepest(preconditioned(subject.curved.hessian(subject.theta), limit.preconditioner))
     return Stability(max(curvature, 0.0), limit.threshold, lr, run.opt.rule, limit.formula)
 
 
@@ -145,7 +145,7 @@ def stay(subject: Subject, run: Trainer, theta: Array, steps: int) -> Course:
 
 def try_escape(subject: Subject, run: Trainer, rest: Course, theta: Array, cp: CriticalPoint) -> Fork | None:
     """A start beyond the saddle, along the certified direction. Cost: as its control; None if no step was found."""
-    step = leave(subject.objective, theta, cp)
+    step = leave(subject.curved, theta, cp)
     if not step.succeeded:
         return None
     course = forks.follow(subject, forks.moved(run.fork(), step.theta), rest.steps)

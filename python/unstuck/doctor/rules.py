@@ -18,6 +18,7 @@ from .trend import Trend
 MATERIAL = 0.01  # of the scale: a gain that is worth an action
 DRIFT = 1e-3  # of the scale: a fall that counts as progress
 SUBSTANTIAL = 0.1  # of the scale: a gain that shows a minimum to be a poor one
+LONG_ENOUGH = 0.4  # of the run, or of 300 updates: how long forks must be before "nothing helps" means something
 STANDARD_ERRORS = 3.0
 MOST_CONFIDENT = 0.99
 
@@ -193,8 +194,8 @@ def converged(e: Evidence) -> Finding | None:
 def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
     """No fork gains more than 1 % of the scale, none could well have, and the gradient promises less."""
     tried = [f for f in (e.smaller_lr, e.larger_lr, e.larger_batch, e.escape, e.push) if f is not None]
-    if not tried:
-        return None
+    if not tried or max(fork.steps for fork in tried) < LONG_ENOUGH * min(e.updates, 300):
+        return None  # forks too short to show anything
     material = max(MATERIAL * e.scale, 1e-300)
     possible = max(fork.gain + fork.error for fork in tried) / material
     best = max(possible / 3, g.gradient_decrease / material, *(_benefit(e, fork) for fork in tried))

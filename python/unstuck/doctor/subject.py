@@ -14,6 +14,9 @@ from .objective import Objective, coupled_decay, examined_samples
 
 Array = NDArray[Any]
 
+MOST_SAMPLES = 4096
+LOSS_WORK, PRODUCT_WORK = 7e7, 2e7  # parameters times samples, per second of the budget
+
 
 class Subject:
     """What is examined.
@@ -22,17 +25,23 @@ class Subject:
         land: the landscape.
         theta: the point (n,); copied.
         run: the run that stands there, or None.
+        seconds: budget of the examination, which decides how many samples it can afford.
 
     Attributes:
-        objective: the loss with penalty and coupled weight decay, on the examined samples.
+        objective: the loss with penalty and coupled weight decay, on the samples that forks are judged on.
+        curved: the same on those, maybe fewer, that gradients and curvature are taken on.
         dtype_error: relative rounding of one loss value.
     """
 
-    def __init__(self, land: Landscape, theta: Any, run: Trainer | None) -> None:
+    def __init__(self, land: Landscape, theta: Any, run: Trainer | None, seconds: float) -> None:
         self.land, self.run = land, run
         self.theta: Array = check_theta(theta, land.n, land.dtype).copy()
         decay = 0.0 if run is None else coupled_decay(run.opt)
-        self.objective = Objective(land, decay, examined_samples(land.samples))
+        # parameters × samples: about 200 losses and 100 products in the budget on one core
+        many = int(min(max(LOSS_WORK * seconds / land.n, 256), MOST_SAMPLES))
+        few = int(min(max(PRODUCT_WORK * seconds / land.n, 128), many))
+        self.objective = Objective(land, decay, examined_samples(land.samples, many))
+        self.curved = Objective(land, decay, examined_samples(land.samples, few))
         self.dtype_error = float(np.finfo(land.dtype).eps)
 
     @property

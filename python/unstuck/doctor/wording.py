@@ -114,6 +114,8 @@ def _geometry(g: Geometry) -> Fact:
         f"{g.verdict.value}; lowest curvature in [{_n(low[0])}, {_n(low[1])}], highest in [{_n(high[0])}, "
         f"{_n(high[1])}], flat within ±{_n(g.tolerance)}, gradient norm {_n(g.gradient_norm)}"
     )
+    if g.samples is not None:
+        text += f", on {g.samples:,} samples"
     if g.distance:
         text = f"at a distance of {_n(g.distance)}, where descent on all data comes to rest: {text}"
     bad: Status = "bad" if g.downhill else "info"
