@@ -301,3 +301,17 @@ def test_network_at_zero_weights_is_a_saddle():
     e = us.escape(land, np.zeros(land.n), cp)
     assert e.succeeded
     assert e.loss_before - e.loss_after > 0.1 * e.loss_before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("curvature", [1.0, -1.0])
+def test_multiple_of_the_identity_is_settled_by_fresh_starts(dtype, curvature):
+    # products without any rounding: one Krylov space says too little in float32
+    c = np.dtype(dtype).type(curvature)
+    land = us.FunctionLandscape(
+        lambda t: float(0.5 * c * (t @ t)), lambda t: c * t, n=1000, hvp=lambda t, v: c * v, dtype=dtype
+    )
+    cp = us.classify(land, np.zeros(1000, dtype=dtype))
+    assert cp.verdict is (us.Verdict.LOCAL_MINIMUM if curvature > 0 else us.Verdict.LOCAL_MAXIMUM)
+    assert cp.products < 20
+    assert us.verify(cp.certificate)

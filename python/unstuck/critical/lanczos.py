@@ -108,7 +108,7 @@ class _Run:
         rng: np.random.Generator,
     ) -> None:
         n = op.shape[0]
-        self.land, self.theta, self.op, self.goal = land, theta, op, goal
+        self.land, self.theta, self.op, self.goal, self.rng = land, theta, op, goal, rng
         self.noise = goal.noise
         self.kept = 2 if op.exact else 3
         self.end = op.products + budget
@@ -123,11 +123,16 @@ class _Run:
     def finished(self) -> bool:
         """No further step is possible, products being kept for verification."""
         state = self.state
-        return bool(state.exhausted or state.k >= state.capacity or self.op.products + self.kept >= self.end)
+        spanned = state.k == state.dimension
+        return bool(spanned or state.k >= state.capacity or self.op.products + self.kept >= self.end)
 
     def advance(self, progress: Progress | None) -> None:
         """Steps until the goal is met or no further step is possible."""
         while not self.finished:
+            if self.state.exhausted:  # products without rounding, as of c·I: more evidence needs fresh starts
+                if self.settled(self.look()):
+                    break
+                self.state.restart(self.rng.standard_normal(self.state.n))
             self.state.push(finite_product(self.op, self.state.next()))
             if self.state.k < _FEWEST_STEPS or not self._due():
                 continue
