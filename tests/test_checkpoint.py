@@ -74,9 +74,7 @@ def test_a_function_as_learning_rate_must_be_given_again(tmp_path):
     run.save(tmp_path / "run")
     with pytest.raises(CheckpointError, match="pass `opt`"):
         us.Trainer.load(tmp_path / "run", SoftmaxRegression(*blobs()))
-    again = us.Trainer.load(
-        tmp_path / "run", SoftmaxRegression(*blobs()), opt=us.optim.SGD(lr=lambda t: 0.1 / (t + 1))
-    )
+    again = us.Trainer.load(tmp_path / "run", SoftmaxRegression(*blobs()), opt=us.optim.SGD(lr=lambda t: 0.1 / (t + 1)))
     again.fit(steps=2)
     run.fit(steps=2)
     assert again.theta.tobytes() == run.theta.tobytes()
