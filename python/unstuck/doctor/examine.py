@@ -96,6 +96,8 @@ def _examine_run(work: Examination, run: Trainer) -> None:
     if rules.is_settled(work.evidence):
         return
     _look_at_curvature(work, run)
+    if work.point is not None and work.point.at_lower_bound:
+        return  # nothing can be lower
     direction = _look_around(work)
     _try_forks(work, run, course, direction)
 

@@ -18,7 +18,7 @@ from .trend import Trend
 MATERIAL = 0.01  # of the scale: a gain that is worth an action
 DRIFT = 1e-3  # of the scale: a fall that counts as progress
 SUBSTANTIAL = 0.1  # of the scale: a gain that shows a minimum to be a poor one
-LONG_ENOUGH = 0.4  # of the run, or of 300 updates: how long forks must be before "nothing helps" means something
+LONG_ENOUGH = 0.4  # of the run, or of 300 updates: how long a copy must be watched before "at rest" means something
 STANDARD_ERRORS = 3.0
 MOST_CONFIDENT = 0.99
 
@@ -129,7 +129,7 @@ def strict_saddle(e: Evidence) -> Finding | None:
         return None if g.verdict is Verdict.NOT_CRITICAL else Finding(Cause.STRICT_SADDLE, 0.95, reason)
     if e.escape is None or not _at_rest(e):
         return None
-    strength = _benefit(e, e.escape)
+    strength = min(_benefit(e, e.escape), _beyond_own_fall(e, e.escape))
     rivals = [e.smaller_lr]
     if g.verdict is Verdict.NOT_CRITICAL:
         rivals.append(e.larger_lr)
@@ -156,8 +156,7 @@ def flat_saddle(e: Evidence) -> Finding | None:
     )
     if not e.has_run:
         return Finding(Cause.FLAT_SADDLE, 0.9, reason)
-    strength = 0.0 if e.push is None else _benefit(e, e.push)
-    if e.push is None or strength < 1.0:
+    if e.push is None or (strength := min(_benefit(e, e.push), _beyond_own_fall(e, e.push))) < 1.0:
         return None
     return Finding(Cause.FLAT_SADDLE, sure(strength), f"{reason}, and {_helped(e.push)}")
 
@@ -194,8 +193,8 @@ def converged(e: Evidence) -> Finding | None:
 def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
     """No fork gains more than 1 % of the scale, none could well have, and the gradient promises less."""
     tried = [f for f in (e.smaller_lr, e.larger_lr, e.larger_batch, e.escape, e.push) if f is not None]
-    if not tried or max(fork.steps for fork in tried) < LONG_ENOUGH * min(e.updates, 300):
-        return None  # forks too short to show anything
+    if not tried:
+        return None
     material = max(MATERIAL * e.scale, 1e-300)
     possible = max(fork.gain + fork.error for fork in tried) / material
     best = max(possible / 3, g.gradient_decrease / material, *(_benefit(e, fork) for fork in tried))
@@ -268,8 +267,18 @@ def _is_recovery(e: Evidence, trend: Trend) -> bool:
 
 
 def _at_rest(e: Evidence) -> bool:
-    """Whether the loss makes no progress; a point without a run always is."""
+    """Whether the loss makes no progress, and was watched for long enough to say so; a point without a run is."""
+    if e.continuation is not None and e.continuation.steps < LONG_ENOUGH * min(e.updates, 300):
+        return False
     return healthy(e) is None
+
+
+def _beyond_own_fall(e: Evidence, fork: Fork) -> float:
+    """A fork's gain against what the run itself may have gained in as many updates, its noise included."""
+    if e.continuation is None or e.continuation.broke:
+        return math.inf
+    own = e.continuation.losses[0] - e.continuation.later + e.continuation.scatter
+    return fork.gain / (1.5 * own) if own > 0 else math.inf
 
 
 def _benefit(e: Evidence, fork: Fork) -> float:
