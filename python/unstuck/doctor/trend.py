@@ -21,11 +21,11 @@ class Trend:
 
     Attributes:
         updates: length of the window.
-        start: level at its beginning, from a robust line through block means.
-        end: level at its end.
+        start: mean of its first quarter.
+        end: mean of its last quarter.
         z: Mann–Kendall statistic of the block means, widened by their own correlation; negative when falling.
         steady: fraction of neighbouring block means that fall.
-        noise: standard deviation of the block means around the line.
+        noise: standard deviation of the block means around a robust line.
     """
 
     updates: int
@@ -43,7 +43,7 @@ class Trend:
     @property
     def slope(self) -> float:
         """Change of the loss per update."""
-        return -self.drop / self.updates
+        return -self.drop / (0.75 * self.updates)
 
     @property
     def falling(self) -> bool:
@@ -63,8 +63,8 @@ class Trend:
 def measure_trend(losses: Array) -> Trend | None:
     """The trend of a series of at least 24 losses, by the means of 12 blocks; None for a shorter one.
 
-    A line through the block means by Theil and Sen gives the levels; the test is Mann's and Kendall's with the
-    variance of Hamed and Rao (J. Hydrology 204, 1998), first lag only.
+    The test is Mann's and Kendall's with the variance of Hamed and Rao (J. Hydrology 204, 1998), first lag only; the
+    robust line is Theil's and Sen's.
     """
     length = len(losses) // BLOCKS
     if length < 2:
@@ -80,17 +80,16 @@ def trend_of_levels(levels: Array, updates: int) -> Trend:
     first, second = np.triu_indices(count, 1)
     rises = levels[second] - levels[first]
     slope = float(np.median(rises / (second - first)))
-    middle = float(np.median(levels - slope * place))
-    rest = levels - middle - slope * place
-    span = slope * count / 2
+    rest = levels - slope * place
+    quarter = max(1, count // 4)
     # rounding of a mean is not a fall
     grain = 8 * float(np.finfo(np.float64).eps) * float(np.abs(levels).max())
     counted = np.where(np.abs(rises) > grain, np.sign(rises), 0.0)
     variance = count * (count - 1) * (2 * count + 5) / 18 * _inflation(levels)
     return Trend(
         updates=updates,
-        start=middle - span,
-        end=middle + span,
+        start=float(levels[:quarter].mean()),
+        end=float(levels[-quarter:].mean()),
         z=float(counted.sum()) / math.sqrt(variance),
         steady=float(np.mean(np.diff(levels) < -grain)),
         noise=float(rest.std()),
@@ -116,7 +115,7 @@ def has_stalled(losses: Array, whole: Trend, share: float = 0.3) -> bool:
     latest = measure_trend(losses[len(losses) - int(share * whole.updates) :])
     if latest is None:
         return False
-    expected = -whole.slope * latest.updates
+    expected = -0.75 * whole.slope * latest.updates
     # standard error of the change over 12 blocks, from their scatter around the line: √(12/(b³ − b))·b ≈ 3.5/√b
     error = 3.5 / math.sqrt(BLOCKS) * latest.noise
     return expected > 4 * error and latest.drop < 0.15 * expected
