@@ -58,7 +58,7 @@ def affordable_steps(subject: Subject, fork: Trainer, seconds: float) -> int:
     subject.objective.loss(fork.theta)
     checkpoints = (time.perf_counter() - began) * (CHECKPOINTS + 1)
     wanted = (seconds - checkpoints) / max(per_step, 1e-9)
-    patience = max(300, subject.run.t if subject.run is not None else 0)
+    patience = max(600, 2 * subject.run.t if subject.run is not None else 0)
     steps = int(min(max(wanted, FEWEST), MOST, patience))
     return steps - steps % CHECKPOINTS
 
