@@ -99,9 +99,12 @@ def step_too_large(e: Evidence) -> Finding | None:
     risen = 0.0
     if e.reference is not None and e.scale > 0:
         risen = (e.smaller_lr.control - e.reference) / (SUBSTANTIAL * e.scale)
-    # where no noise can be the reason, a smaller step that helps is proof enough
-    quiet = not e.stochastic or (e.larger_batch is not None and e.larger_batch.gain < 0.25 * e.smaller_lr.gain)
-    strength = min(max(ratio / 0.8, risen, 1.25 if quiet else 0.0), _benefit(e, e.smaller_lr))
+    # what a larger batch gives as well, noise may have taken: only curvature far beyond the threshold says otherwise
+    noise = 0.0 if e.larger_batch is None else e.larger_batch.gain / max(e.smaller_lr.gain, 1e-300)
+    least = 2.0 if noise > 0.5 else 0.8
+    # where noise cannot be the reason, a smaller step that helps is proof enough
+    quiet = not e.stochastic or (e.larger_batch is not None and noise < 0.25)
+    strength = min(max(ratio / least, risen, 1.25 if quiet else 0.0), _benefit(e, e.smaller_lr))
     if strength < 1.0:
         return None
     parts = [] if e.stability is None else [_against_curvature(e.stability)]
