@@ -11,17 +11,18 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from ..certificate import dense_certificate
-from ..errors import NonFiniteError, OperatorError
+from ..curvature.dense import dense_matrix, tridiagonal_form
+from ..errors import OperatorError
 from ..landscape import Landscape
 from ..operators import HessianOperator
 from .ends import Ends, rayleigh
+from .gate import norm_of
 from .probes import asymmetric
 
 Array = NDArray[Any]
 
 LARGEST = 3000
 DEFAULT = 512
-_COLUMNS = 64  # per block product
 
 
 def whole_spectrum(
@@ -37,12 +38,10 @@ def whole_spectrum(
         NonFiniteError: a column is not finite.
         OperatorError: the matrix is not symmetric.
     """
-    matrix = _columns(op, progress)
-    size = float(np.linalg.norm(matrix))
-    skew = float(np.linalg.norm(matrix - matrix.T)) / 2
-    if skew > (1e-3 if op.exact else 0.5) * size + 10 * op.noise * matrix.shape[0] ** 0.5:
+    symmetric, skew = dense_matrix(op, progress=progress)
+    size = norm_of(symmetric.ravel())
+    if skew > (1e-3 if op.exact else 0.5) * size + 10 * op.noise * symmetric.shape[0] ** 0.5:
         raise OperatorError(asymmetric(skew, size, op.exact))
-    symmetric = (matrix + matrix.T) / 2
     values, vectors = scipy.linalg.eigh(symmetric)
     ends = [rayleigh(land, theta, op, vectors[:, i]) for i in (0, -1)]
     misses = [abs(ends[i].value - values[i]) for i in (0, -1)]
@@ -61,31 +60,5 @@ def whole_spectrum(
         slack=0.0 if op.exact else noise,
         complete=True,
         noise=noise,
-        certify=partial(dense_certificate, *_tridiagonal(symmetric), error, dtype=op.dtype.name),
+        certify=partial(dense_certificate, *tridiagonal_form(symmetric), error, dtype=op.dtype.name),
     )
-
-
-def _tridiagonal(symmetric: Array) -> tuple[Array, Array]:
-    """Diagonal and off-diagonal of an orthogonally similar tridiagonal matrix (Householder, LAPACK's sytrd)."""
-    if symmetric.shape[0] < 3:
-        return np.diag(symmetric), np.diag(symmetric, 1)
-    work, _ = scipy.linalg.lapack.dsytrd_lwork(symmetric.shape[0])
-    _, diagonal, offdiagonal, _, info = scipy.linalg.lapack.dsytrd(symmetric, lwork=int(work))
-    if info != 0:
-        raise OperatorError(f"LAPACK's dsytrd failed with info = {info}")
-    return diagonal, offdiagonal
-
-
-def _columns(op: HessianOperator, progress: Callable[[int, int], None] | None) -> Array:
-    n = op.shape[0]
-    matrix = np.empty((n, n))
-    for start in range(0, n, _COLUMNS):
-        stop = min(start + _COLUMNS, n)
-        block = np.zeros((n, stop - start), op.dtype)
-        block[np.arange(start, stop), np.arange(stop - start)] = 1
-        matrix[:, start:stop] = op @ block
-        if progress is not None:
-            progress(op.products, n + 5)
-    if not np.isfinite(matrix).all():
-        raise NonFiniteError("a Hessian product at `theta` is not finite (NaN or infinity)")
-    return matrix

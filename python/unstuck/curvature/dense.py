@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,12 +32,15 @@ class DenseOperator(NamedTuple):
     asymmetry: float
 
 
-def dense_matrix(op: Any, memory_budget: int | None = None) -> DenseOperator:
+def dense_matrix(
+    op: Any, memory_budget: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> DenseOperator:
     """All n products of a symmetric operator as a matrix.
 
     Args:
         op: HessianOperator, SciPy LinearOperator or matrix (n, n), n ≤ 3000.
         memory_budget: bytes that matrix and work space may take; None: no limit.
+        progress: called as progress(products of the operator so far, n) after every block.
 
     Raises:
         ArgumentError: n is 0 or above 3000.
@@ -62,6 +66,8 @@ def dense_matrix(op: Any, memory_budget: int | None = None) -> DenseOperator:
         if columns.shape != unit.shape:
             raise OperatorError(f"a block product of `op` must have shape {unit.shape}, got {columns.shape}")
         matrix[:, begin:end] = columns
+        if progress is not None:
+            progress(operator.products, n)
     if not np.isfinite(matrix).all():
         raise NonFiniteError("products of `op` hold NaN or infinity; the point, the data or the loss is not finite")
     # halves first: H + Hᵀ may overflow where H does not
