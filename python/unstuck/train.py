@@ -101,7 +101,7 @@ class Trainer:
             raise ArgumentError(f"`seed` must be below 2**64, got {seed}")
         self.clip_norm = None if clip_norm is None else _positive(NON_NEGATIVE, "clip_norm", clip_norm)
         self.ema = None if ema is None else _positive(BELOW_ONE, "ema", ema)
-        self.land, self.opt = land, opt
+        self.land, self._opt = land, opt
         self.theta = _start(land, theta)
         self.validation = None if validation is None else Validation(land, validation)
         self.sampler = Sampler(land.samples, self.batch_size, self.seed)
@@ -111,6 +111,18 @@ class Trainer:
         self.average: Array | None = None if self.ema is None else self.theta.copy()
         self._forked_at = 0
         self._seconds_per_step = 0.0
+
+    @property
+    def opt(self) -> Optimizer:
+        """The optimizer; assigning another starts it afresh from where θ stands."""
+        return self._opt
+
+    @opt.setter
+    def opt(self, opt: Optimizer) -> None:
+        if not hasattr(opt, "step") or not hasattr(opt, "rate"):
+            raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {type(opt).__name__}")
+        opt.init(self.land.blocks, self.land.dtype)
+        self._opt = opt
 
     @property
     def t(self) -> int:

@@ -61,6 +61,9 @@ class Settings:
     report: str | None = setting("write a report to this .html, .json or .txt file", None)
 
 
+DIAGNOSIS_SECONDS = 2.0
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A table cut into training and validation part and scaled.
@@ -88,7 +91,7 @@ def run(settings: Settings, out: Output) -> int:
         check_target(settings.report, ENDINGS)
     prepared = prepare(settings)
     out.talk(prepared.table.reason)
-    from .. import Trainer, classify
+    from .. import Trainer, classify, diagnose
     from .train_report import failed, finished
 
     land = landscape(settings, prepared)
@@ -103,7 +106,8 @@ def run(settings: Settings, out: Output) -> int:
         else:
             progress(0, 1, "classifying where it ended up")
             point = classify(land, trainer.theta, seed=settings.seed)
-            report = finished(settings, prepared, trainer, point)
+            progress(0, 1, "asking why it is not lower")
+            report = finished(settings, prepared, trainer, point, diagnose(trainer, budget=DIAGNOSIS_SECONDS))
     if settings.report is not None:
         report.save(settings.report)
         out.talk(f"Report: {settings.report}")

@@ -15,42 +15,47 @@ from ..report.facts import Status
 
 if TYPE_CHECKING:
     from ..critical import CriticalPoint
+    from ..doctor import Diagnosis
     from ..train import Trainer
     from .train import Prepared, Settings
 
 Array = NDArray[Any]
-STUCK = ("STRICT_SADDLE", "LOCAL_MAXIMUM")
 
 
-def finished(settings: Settings, prepared: Prepared, trainer: Trainer, point: CriticalPoint) -> Report:
-    """The report of a training that ran to its end; its status is "bad" where a way down is proved."""
-    stuck = point.verdict.name in STUCK or (point.verdict.name == "DEGENERATE" and point.direction is not None)
+def finished(
+    settings: Settings, prepared: Prepared, trainer: Trainer, point: CriticalPoint, diagnosis: Diagnosis
+) -> Report:
+    """The report of a training that ran to its end; its status is "bad" where the diagnosis names what holds it up."""
+    stuck = not diagnosis.healthy and diagnosis.cause.name != "UNDECIDED"
     quality = measure(prepared, trainer)
     loss = trainer.land.loss(trainer.theta)
     ending = str(point)
-    sentence = f"{quality.value} {quality.label} after {settings.epochs} epochs (training loss {loss:.4g}). {ending}"
-    remedies = []
-    if stuck:
-        remedies.append(
-            Fact(
-                "Leave along the direction of negative curvature",
-                "unstuck.escape",
-                "warn",
-                "A step along it lowers the loss without any change to the data or the network.",
-            )
-        )
-    elif point.verdict.name == "NOT_CRITICAL":
-        remedies.append(Fact("Train on", "more epochs", "info", "The gradient still promises more than the curvature."))
+    quality_text = f"{quality.value} {quality.label} after {settings.epochs} epochs (training loss {loss:.4g})"
+    sentence = f"{quality_text}. {diagnosis if stuck else ending}"
+    remedies = [Fact(r.name, "", "warn" if stuck else "info", r.describe()) for r in diagnosis.remedies]
+    if diagnosis.cause.name == "HEALTHY":
+        remedies.append(Fact("Train on", "more epochs", "info", "The loss is still falling."))
     return build(
         f"unstuck train: {plain(prepared.table.target, 80)}",
         sentence,
-        [_task(prepared), quality, *_shape(point)],
+        [_task(prepared), quality, _why(diagnosis, stuck), *_shape(point)],
         _figures(trainer, point),
-        {"verdict": point.verdict, "loss": loss, "certificate": point.certificate, "history": _history(trainer)},
+        {
+            "verdict": point.verdict,
+            "cause": diagnosis.cause.name,
+            "loss": loss,
+            "certificate": point.certificate,
+            "history": _history(trainer),
+        },
         remedies=remedies,
         details=_details(settings, prepared, trainer),
         status="bad" if stuck else "good" if point.verdict.name == "LOCAL_MINIMUM" else "info",
     )
+
+
+def _why(diagnosis: Diagnosis, stuck: bool) -> Fact:
+    status: Status = "bad" if stuck else "good" if diagnosis.healthy else "info"
+    return Fact("why it is not lower", diagnosis.cause.name, status, str(diagnosis))
 
 
 def failed(settings: Settings, prepared: Prepared, trainer: Trainer, message: str) -> Report:

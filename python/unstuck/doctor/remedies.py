@@ -61,8 +61,10 @@ def _minimum(e: Evidence) -> list[tuple[str, str]]:
 
 
 def _too_large(e: Evidence) -> list[tuple[str, str]]:
-    if e.stability is None or e.stability.curvature <= 0:
-        return [("lower the rate", "Divide the learning rate by 10.")]
+    if e.stability is None or e.stability.curvature <= 0 or e.stability.ratio < 1.0:
+        # the curvature here would bear more: what helped was measured in a fork
+        helped = "" if e.smaller_lr is None else f": in a fork {e.smaller_lr.change} reached {e.smaller_lr.loss:.4g}"
+        return [("lower the rate", f"Divide the learning rate by 10{helped}.")]
     bearable = e.stability.lr / max(e.stability.ratio, 1e-12)
     return [
         (
@@ -79,7 +81,14 @@ def _non_finite(e: Evidence) -> list[tuple[str, str]]:
 
 
 def _undecided(e: Evidence) -> list[tuple[str, str]]:
-    return [("measure more", "Train on and ask again, or allow more time: us.diagnose(run, budget=30).")]
+    more = ("measure more", "Train on and ask again, or allow more time: us.diagnose(run, budget=30).")
+    forks = [e.smaller_lr, e.larger_lr, e.larger_batch, e.escape, e.push, e.restart]
+    helped = [f for f in forks if f is not None and not f.broke and f.gain > max(3 * f.error, 0.01 * abs(f.control))]
+    if not helped:
+        return [more]
+    best = max(helped, key=lambda fork: fork.gain)
+    text = f"What helped most: {best.change} brought the loss to {best.loss:.4g} instead of {best.control:.4g}."
+    return [("do what a fork did", text), more]
 
 
 _MENU: dict[Cause, Callable[[Evidence], list[tuple[str, str]]]] = {

@@ -107,10 +107,11 @@ def step_too_large(e: Evidence) -> Finding | None:
     strength = min(max(ratio / least, risen, 1.25 if quiet else 0.0), _benefit(e, e.smaller_lr))
     if strength < 1.0:
         return None
-    parts = [] if e.stability is None else [_against_curvature(e.stability)]
+    # a curvature that the rate bears is no reason
+    parts = [] if e.stability is None or ratio < 0.8 else [_against_curvature(e.stability)]
     if risen > 1.0:
         parts.append(f"the loss stands above {e.reference:.4g}, where a constant answer or the start would be")
-    return Finding(Cause.STEP_TOO_LARGE, sure(strength), ", ".join([*parts, f"and {_helped(e.smaller_lr)}"]))
+    return Finding(Cause.STEP_TOO_LARGE, sure(strength), ", and ".join([*parts, _helped(e.smaller_lr)]))
 
 
 def overshot(e: Evidence) -> Finding | None:
@@ -196,7 +197,7 @@ def converged(e: Evidence) -> Finding | None:
 def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
     """No fork gains more than 1 % of the scale, none could well have, and the gradient promises less."""
     tried = [f for f in (e.smaller_lr, e.larger_lr, e.larger_batch, e.escape, e.push) if f is not None]
-    if not tried:
+    if not tried or _no_better_than_a_constant(e):
         return None
     material = max(MATERIAL * e.scale, 1e-300)
     possible = max(fork.gain + fork.error for fork in tried) / material
@@ -207,6 +208,12 @@ def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
         return None
     reason = f"the loss rests at {e.level.loss:.4g}, and none of {len(tried)} forks lowers it by {MATERIAL:.0%}"
     return Finding(Cause.CONVERGED, min(1.0 - 0.5 * best**2, MOST_CONFIDENT), reason)
+
+
+def _no_better_than_a_constant(e: Evidence) -> bool:
+    """The network has learned nothing that one constant answer does not give as well."""
+    constant = e.level.baseline
+    return constant is not None and constant > 0.0 and e.level.loss > (1.0 - MATERIAL) * constant
 
 
 def _converged_point(e: Evidence, g: Geometry) -> Finding | None:
