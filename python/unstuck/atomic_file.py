@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def check_target(path: str | os.PathLike[str], endings: Sequence[str]) -> Path:
         raise ArgumentError(f"`path`: '{shown}' is no file name: {error}") from None
     if taken:
         raise ArgumentError(f"`path` must name a file, '{shown}' is a folder")
+    _refuse_special(goal)
     if not folder:
         raise ArgumentError(f"`path`: the folder for '{shown}' does not exist or is not writable")
     return goal
@@ -54,6 +56,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
         raise ArgumentError("`path` must name a file, got a folder")
     temporary = goal.with_name(f".{goal.name[:100]}.{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    _refuse_special(goal)
     try:
         handle = os.open(temporary, flags, 0o666)
         try:
@@ -77,6 +80,16 @@ def _as_path(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentTypeError(f"`path` must be a path, got {type(path).__name__}")
     return Path(path)
+
+
+def _refuse_special(goal: Path) -> None:
+    """A device, pipe or socket must not be replaced by a file."""
+    try:
+        kind = goal.lstat().st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(kind) or stat.S_ISLNK(kind)):
+        raise ArgumentError(f"`path`: '{plain(goal.name, 80)}' is not a regular file")
 
 
 def _sync_folder(folder: Path) -> None:

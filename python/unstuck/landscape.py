@@ -169,8 +169,12 @@ class FunctionLandscape:
         return self._as_vector(self._gradient(point.copy()), "gradient", point)
 
     def _as_vector(self, value: Any, name: str, point: Array) -> Array:
-        array = np.asarray(value)
-        if array.shape != (self.n,) or array.dtype.kind not in "fiub":
+        try:
+            array = real_array(value, name)
+        except (ArgumentError, ArgumentTypeError) as error:
+            hint = "; `gradient` returns the gradient alone" if isinstance(value, tuple) else ""
+            raise OperatorError(f"the callback `{name}` must return {self.n} real numbers: {error}{hint}") from None
+        if array.shape != (self.n,):
             raise OperatorError(
                 f"the callback `{name}` must return {self.n} real numbers, shape ({self.n},); "
                 f"it returned {array.dtype} of shape {array.shape} at theta = {_show(point)}"
@@ -178,11 +182,12 @@ class FunctionLandscape:
         return np.array(array, dtype=self.dtype)
 
     def _as_loss(self, value: Any) -> float:
-        array = np.asarray(value)
-        if array.size != 1 or array.dtype.kind not in "fiub":
-            raise OperatorError(
-                f"the callback `loss` must return one real number, got {array.dtype} of shape {array.shape}"
-            )
+        try:
+            array = real_array(value, "loss")
+        except (ArgumentError, ArgumentTypeError) as error:
+            raise OperatorError(f"the callback `loss` must return one real number: {error}") from None
+        if array.size != 1:
+            raise OperatorError(f"the callback `loss` must return one real number, got shape {array.shape}")
         return float(array.reshape(-1)[0])
 
     def _refuse_batch(self, batch: Array | None) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import _core
 from .errors import ArgumentError, ArgumentTypeError, BudgetError, NonFiniteError
 from .landscape import Block, check_theta
+from .nn.layers import Layer
 from .nn.losses import Loss
 from .nn.network import Network
 from .operators import HessianOperator
@@ -141,6 +142,17 @@ class NetworkLandscape:
             raise
         return HessianOperator(self.n, self.dtype, lambda v: core.apply(v[None])[0], core.apply, plan=core.plan)
 
+    def at_kink(self, theta: Any) -> bool:
+        """Whether a unit with a kinked activation (ReLU, LeakyReLU, ELU with alpha ≠ 1) is exactly at 0 somewhere."""
+        kinked = [i for i, layer in enumerate(self.net.layers) if i and _has_kink(layer)]
+        if not kinked:
+            return False
+        for start in range(0, self.X.shape[0], 1024):
+            outputs = self.net.activations(self.X[start : start + 1024].reshape(-1, *self.net.input_shape), theta)
+            if any((outputs[i - 1][1] == 0).any() for i in kinked):
+                return True
+        return False
+
     def train_steps(
         self,
         theta: Array,
@@ -170,6 +182,10 @@ class NetworkLandscape:
         opt.t += done
         kept = done + bool(stop)
         return StepRecord(losses[:kept], norms[:kept], done, stop or None, error)
+
+
+def _has_kink(layer: Layer) -> bool:
+    return layer.kind in ("ReLU", "LeakyReLU") or (layer.kind == "ELU" and getattr(layer, "alpha", 1.0) != 1.0)
 
 
 def _penalty(l2: Any) -> float:

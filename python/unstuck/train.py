@@ -93,24 +93,25 @@ class Trainer:
     ) -> None:
         if not isinstance(land, Landscape):
             raise ArgumentTypeError(f"`land` must be a Landscape, got {type(land).__name__}")
-        if not hasattr(opt, "step") or not hasattr(opt, "rate"):
+        if isinstance(opt, type) or not hasattr(opt, "step") or not hasattr(opt, "rate"):
             raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {type(opt).__name__}")
-        self.batch_size = Count(1).check("batch_size", batch_size)
+        self.batch_size = min(Count(1).check("batch_size", batch_size), 2**62)  # beyond any data set
         self.seed = Count(0).check("seed", seed)
         if self.seed >= 2**64:
             raise ArgumentError(f"`seed` must be below 2**64, got {seed}")
         self.clip_norm = None if clip_norm is None else _positive(NON_NEGATIVE, "clip_norm", clip_norm)
         self.ema = None if ema is None else _positive(BELOW_ONE, "ema", ema)
         self.land, self._opt = land, opt
-        self.theta = _start(land, theta)
+        self.theta, start = _start(land, theta)
         self.validation = None if validation is None else Validation(land, validation)
         self.sampler = Sampler(land.samples, self.batch_size, self.seed)
         self.history = History()
         self.failure: Failure | None = None
         opt.init(land.blocks, land.dtype)
-        self.average: Array | None = None if self.ema is None else self.theta.copy()
+        self.average: Array | None = None if self.ema is None else start.copy()
         self._forked_at = 0
         self._seconds_per_step = 0.0
+        self.theta[:] = start  # last: an error above leaves the landscape's point alone
 
     @property
     def opt(self) -> Optimizer:
@@ -119,7 +120,7 @@ class Trainer:
 
     @opt.setter
     def opt(self, opt: Optimizer) -> None:
-        if not hasattr(opt, "step") or not hasattr(opt, "rate"):
+        if isinstance(opt, type) or not hasattr(opt, "step") or not hasattr(opt, "rate"):
             raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {type(opt).__name__}")
         opt.init(self.land.blocks, self.land.dtype)
         self._opt = opt
@@ -186,8 +187,10 @@ class Trainer:
         theta = check_theta(state.theta, self.land.n, self.land.dtype, "state.theta")
         if (state.average is None) != (self.average is None):
             raise ArgumentError("`state` and the run must both have a moving average or both have none")
-        self.history.truncate(state.updates)
+        if not 0 <= state.updates <= self.history.updates:
+            raise ArgumentError(f"`state` is of {state.updates} updates, the history has {self.history.updates}")
         self.opt.load_state(state.copy().optimizer)
+        self.history.truncate(state.updates)
         self.theta[:] = theta
         self.average = None if state.average is None else state.average.copy()
         self.sampler.epoch, self.sampler.position = state.epoch, state.position
@@ -390,8 +393,8 @@ def _first_non_finite(land: Landscape, theta: Array, gradient: Array) -> tuple[s
     return "loss", ""
 
 
-def _start(land: Landscape, theta: Any) -> Array:
-    """The array that training moves: the landscape's own point if it has one."""
+def _start(land: Landscape, theta: Any) -> tuple[Array, Array]:
+    """The array that training moves, the landscape's own point if it has one, and where it starts."""
     live = land.theta
     if theta is None and live is None:
         raise ArgumentError("`theta` must be given: the landscape has no current point to start from")
@@ -399,11 +402,10 @@ def _start(land: Landscape, theta: Any) -> Array:
     if not np.isfinite(start).all():
         raise ArgumentError("`theta` must be finite at the start")
     if live is None:
-        return start.copy()
+        return start.copy(), start
     if not (isinstance(live, np.ndarray) and live.flags.writeable and live.dtype == land.dtype):
-        return start.copy()
-    live[:] = start
-    return live
+        return start.copy(), start
+    return live, start
 
 
 def _positive(limit: Range, name: str, value: Any) -> float:

@@ -14,6 +14,8 @@ TrainingResult train(const Objective<T> &objective, T *theta, OptimizerState<T> 
                      double clip, double *losses, double *norms, T *gradient, Workspace<T> &space,
                      const Poll &poll) {
   TrainingResult result;
+  batch = std::min(batch,
+                   order.count); // a larger batch is all of them; the sum below must not overflow
   const std::int64_t n = objective.network().size();
   std::vector<std::int64_t> identity;
   if (!order.index && batch < order.count)

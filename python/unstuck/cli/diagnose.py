@@ -42,7 +42,13 @@ def run(settings: Settings, out: Output) -> int:
         from .. import diagnose
 
         where = made if isinstance(made, tuple) else (made,)
-        found = diagnose(*where, budget=settings.budget)
+        try:
+            found = diagnose(*where, budget=settings.budget)
+        except UnstuckError:
+            raise
+        except Exception as error:
+            message = f"`{settings.factory}`: its landscape failed: {type(error).__name__}: {plain(error, 300)}"
+            raise ArgumentError(message) from error
     if settings.report is not None:
         found.save(settings.report)
         out.talk(f"Report: {settings.report}")
@@ -86,7 +92,7 @@ def call(function: Callable[[], Any], name: str) -> Any:
         made = function()
     except UnstuckError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ArgumentError(f"`{name}` failed: {type(error).__name__}: {plain(error, 300)}") from error
     pair = isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], Landscape)
     if not (pair or isinstance(made, Trainer)):

@@ -41,6 +41,9 @@ def classify(
     products are off by is measured and widens the tolerance. Then the ends of the Hessian's spectrum: all of it for
     n ≤ 512 (or `exact=True`), else Lanczos from a Gaussian start with both ends watched.
 
+    At a kink that was found (a unit of a ReLU network exactly at zero, a slope that jumps) second derivatives hold on
+    one side only, and the verdict is DEGENERATE instead of a minimum or maximum.
+
     Guarantee: STRICT_SADDLE is proved by two vectors v, u whose quotients vᵀHv < −τ and uᵀHu > +τ were computed
     afresh. LOCAL_MINIMUM (every eigenvalue ≥ +τ), LOCAL_MAXIMUM and "no eigenvalue below −τ" (DEGENERATE) hold with
     probability `confidence` over the random start, whatever the Hessian; surely when the whole spectrum is computed.
@@ -170,6 +173,12 @@ def _judge(
     verdict = rules.verdict_for(ends, tolerance, opening)
     models = [low] if verdict is Verdict.NOT_CRITICAL else [low, along(ends.high_vector, ends.high)]
     kinks = [None if model is None else model.kink for model in models]
+    if verdict in (Verdict.LOCAL_MINIMUM, Verdict.LOCAL_MAXIMUM):
+        # directions in between may cross a kink that the two ends do not: a landscape may know of one
+        at_kink = getattr(land, "at_kink", None)
+        kinks.append(at_kink is not None and bool(at_kink(theta)))
+        if True in kinks:
+            verdict = Verdict.DEGENERATE
     kink = True if True in kinks else None if None in kinks else False
     return _Judged(verdict, tolerance, opening, kink)
 

@@ -68,6 +68,11 @@ def _degenerate(cp: CriticalPoint) -> str:
             f"{number(cp.lambda_min.upper)}) and up by no more than the tolerance {number(cp.tolerance)} along any "
             f"other; {_gradient(cp)}"
         )
+    if cp.kink and abs(cp.lambda_min.upper) > cp.tolerance:
+        return (
+            f"Degenerate: curvatures lie between {number(cp.lambda_min.lower)} and {number(cp.lambda_max.upper)}, but "
+            f"they hold on one side of a kink only and cannot tell a minimum from a saddle; {_gradient(cp)}"
+        )
     flat = "at least one direction is" if cp.flat is None else f"{cp.flat} of {cp.n} {'is' if cp.flat == 1 else 'are'}"
     return (
         f"Degenerate ({_certainty(cp)}): no direction curves down by more than the tolerance {number(cp.tolerance)}, "

@@ -170,6 +170,8 @@ def local_minimum(e: Evidence) -> Finding | None:
     g = e.geometry
     if g is None or g.verdict is not Verdict.LOCAL_MINIMUM or g.at_lower_bound or not _at_rest(e):
         return None
+    if e.smaller_lr is not None and _benefit(e, e.smaller_lr) >= 1.0:
+        return None  # the run does not sit in the minimum, it hovers above it
     reason = f"every curvature is certified above {g.lambda_min[0]:.3g} at loss {e.level.loss:.4g}"
     target = e.level.target
     if target is not None:
@@ -197,7 +199,7 @@ def converged(e: Evidence) -> Finding | None:
 def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
     """No fork gains more than 1 % of the scale, none could well have, and the gradient promises less."""
     tried = [f for f in (e.smaller_lr, e.larger_lr, e.larger_batch, e.escape, e.push) if f is not None]
-    if not tried or _no_better_than_a_constant(e):
+    if not tried or (_no_better_than_a_constant(e) and g.verdict is not Verdict.LOCAL_MINIMUM):
         return None
     material = max(MATERIAL * e.scale, 1e-300)
     possible = max(fork.gain + fork.error for fork in tried) / material

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from typing import Any
@@ -136,6 +137,7 @@ class Network:
             "seed": self.seed,
             "dtype": self.dtype.name,
             "init": vars(self.init).copy(),
+            "sha256": hashlib.sha256(self._theta.tobytes()).hexdigest(),
         }
         write_atomically(path, save({"theta": self._theta}, metadata={"unstuck": json.dumps(header)}))
 
@@ -177,6 +179,8 @@ class Network:
             )
             if theta is None or theta.dtype != net.dtype:
                 raise CheckpointError(f"`theta` is missing or not {net.dtype.name}")
+            if hashlib.sha256(theta.tobytes()).hexdigest() != header["sha256"]:
+                raise CheckpointError("the parameters are damaged: their checksum differs")
             net.theta[:] = check_theta(theta, net.n, net.dtype)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"the network file is damaged: {error}") from error
