@@ -141,10 +141,10 @@ class FunctionLandscape:
 
     def _difference(self, point: Array, v: Array, widen: float) -> Array:
         """(∇L(θ + hv) − ∇L(θ − hv)) / 2h with h = widen·∛u·(1 + ‖θ‖)/‖v‖; error O(h²) + O(u/h)."""
-        size = float(np.linalg.norm(v))
+        size = _norm(v)
         if size == 0.0:
             return np.zeros_like(v)
-        h = widen * float(np.cbrt(np.finfo(self.dtype).eps)) * (1.0 + float(np.linalg.norm(point))) / size
+        h = widen * float(np.cbrt(np.finfo(self.dtype).eps)) * (1.0 + _norm(point)) / size
         forward, backward = point + h * v, point - h * v
         # divide by the step really taken: θ + hv is rounded
         taken = float(np.dot(forward - backward, v)) / size**2
@@ -156,13 +156,13 @@ class FunctionLandscape:
         worst = 0.0
         for _ in range(2):
             v = rng.standard_normal(self.n).astype(self.dtype)
-            v /= np.linalg.norm(v)
+            v /= _norm(v)
             change = self._difference(point, v, 1.0) - self._difference(point, v, 2.0)
-            worst = max(worst, float(np.linalg.norm(change)))
+            worst = max(worst, _norm(change))
         eps = float(np.finfo(self.dtype).eps)
         # a gradient is rounded to eps·‖g‖ at least, which a lucky pair of steps can hide
-        slope = float(np.linalg.norm(self._gradient_at(point)))
-        rounding = eps ** (2.0 / 3.0) * slope / (1.0 + float(np.linalg.norm(point)))
+        slope = _norm(self._gradient_at(point))
+        rounding = eps ** (2.0 / 3.0) * slope / (1.0 + _norm(point))
         return float(worst + rounding)
 
     def _gradient_at(self, point: Array) -> Array:
@@ -193,6 +193,11 @@ class FunctionLandscape:
     def _refuse_batch(self, batch: Array | None) -> None:
         if batch is not None:
             raise ArgumentError("`batch` must be None: a FunctionLandscape has no data to take a batch of")
+
+
+def _norm(vector: Array) -> float:
+    """‖vector‖ in float64: a float32 sum of squares overflows at 1e19."""
+    return float(np.linalg.norm(np.asarray(vector, dtype=np.float64)))
 
 
 def _show(point: Array) -> str:

@@ -78,7 +78,7 @@ class NetworkLandscape:
         if isinstance(memory_budget, bool) or not isinstance(memory_budget, (int, np.integer)) or memory_budget <= 0:
             raise ArgumentError(f"`memory_budget` must be a positive number of bytes, got {memory_budget!r}")
         self.net, self.loss_function, self.mode, self.l2 = net, loss, mode, _penalty(l2)
-        self.memory_budget = int(memory_budget)
+        self.memory_budget = min(int(memory_budget), 2**62)  # 64-bit sizes in the core
         self.n, self.dtype = net.n, net.dtype
         self.blocks: list[Block] = net.blocks
         self.lower_bound: float | None = 0.0  # every loss is non-negative

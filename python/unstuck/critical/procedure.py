@@ -117,6 +117,10 @@ def _checked(
     for name in ("n", "dtype", "loss", "gradient", "hessian"):
         if not hasattr(land, name):
             raise ArgumentTypeError(f"`land` must be a landscape, got {type(land).__name__} without `{name}`")
+    for name, value in (("tolerance", tolerance), ("confidence", confidence)):
+        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        if not number and not (name == "tolerance" and value is None):
+            raise ArgumentTypeError(f"`{name}` must be a number, got {value!r}")
     if tolerance is not None and not 0.0 <= tolerance < np.inf:
         raise ArgumentError(f"`tolerance` must be a curvature ≥ 0 or None, got {tolerance!r}")
     if not 0.0 < confidence < 1.0:
