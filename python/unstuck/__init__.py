@@ -55,3 +55,8 @@ __all__ = [
     "threads",
     "verify",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion; submodules that happen to be imported are left out."""
+    return sorted([*__all__, "__all__", "__doc__", "__version__"])

@@ -20,7 +20,7 @@ def check_target(path: str | os.PathLike[str], endings: Sequence[str]) -> Path:
         ArgumentError: another ending, a folder, or a folder that is missing or not writable.
         ArgumentTypeError: `path` is no path.
     """
-    goal = _as_path(path)
+    goal = as_path(path)
     shown = plain(goal.name, 80)
     if goal.suffix.lower() not in endings:
         listed = f"{', '.join(endings[:-1])} or {endings[-1]}"
@@ -51,7 +51,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
         ArgumentError: the folder is missing or not writable, or `path` is a folder; nothing is left behind.
         ArgumentTypeError: `path` is no path.
     """
-    goal = _as_path(path)
+    goal = as_path(path)
     if goal.is_dir() or goal.name in ("", ".", ".."):
         raise ArgumentError("`path` must name a file, got a folder")
     temporary = goal.with_name(f".{goal.name[:100]}.{secrets.token_hex(8)}.tmp")
@@ -76,7 +76,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
     return goal
 
 
-def _as_path(path: str | os.PathLike[str]) -> Path:
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """`path` as a Path, or an ArgumentTypeError."""
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentTypeError(f"`path` must be a path, got {type(path).__name__}")
     return Path(path)

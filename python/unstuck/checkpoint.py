@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from . import optim
 from .atomic_file import write_atomically
 from .errors import ArgumentError, CheckpointError
-from .history import UPDATE_COLUMNS, VALIDATION_COLUMNS
 from .landscape import Landscape
 from .report.facts import jsonable
+from .saved_run import check_position, require_regular, saved_failure, saved_history
 from .state import State, feed
-from .train import Failure, Trainer
+from .train import Trainer
 
 if TYPE_CHECKING:
     from .optim.base import Optimizer
@@ -62,13 +62,17 @@ def load_trainer(path: Path, land: Landscape, opt: Optimizer | None, validation:
             average=arrays.get("average"),
             **record["sampler"],
         )
-        blank = getattr(optim, optimizer["rule"])(lr=0.0) if opt is None else opt
+        history = saved_history(arrays, record, HISTORY)
+        check_position(state, record, land)
+        failure = None if record["failure"] is None else saved_failure(record["failure"])
+        blank = optim.RULES[optimizer["rule"]](lr=0.0) if opt is None else opt
         blank.load_state(optimizer)
         run = Trainer(land, blank, validation=validation, theta=state.theta, **record["settings"])
-        _restore_history(run, arrays, record)
+        run.history = history
+        run._forked_at = record["forked_at"]
         run.restore(state)
-        run.failure = None if record["failure"] is None else Failure(**_floats(record["failure"]))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        run.failure = failure
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"`path`: {path.name!r} cannot be continued: {error}") from error
@@ -96,6 +100,7 @@ def _pack(run: Trainer) -> tuple[dict[str, Array], dict[str, Any]]:
         },
         "optimizer": {**state.optimizer, "slots": list(slots), "rule": type(run.opt).__name__},
         "sampler": {"epoch": state.epoch, "position": state.position},
+        "forked_at": run.t - run.history.updates,
         "events": run.history.events,
         "failure": None if run.failure is None else jsonable(dataclasses.asdict(run.failure)),
     }
@@ -107,6 +112,7 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    require_regular(path)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -117,7 +123,7 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         header = json.loads(content[8 : 8 + length])
         record = json.loads(header["__metadata__"]["unstuck"])
         kind, schema = record["kind"], record["schema"]
-    except (SafetensorError, ValueError, KeyError, TypeError, struct.error) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
         raise CheckpointError(f"`path`: {path.name!r} is no saved run, or it is damaged: {error}") from None
     if kind != KIND:
         raise CheckpointError(f"`path`: {path.name!r} holds a {kind}, not a run")
@@ -156,16 +162,3 @@ def _optimizer(saved: dict[str, Any], arrays: dict[str, Array], opt: Optimizer |
     if saved["lr"] is None and opt is None:
         raise ArgumentError("its learning rate was a function, which a file cannot hold; pass `opt` with that `lr`")
     return {**saved, "slots": {name: arrays[OPTIMIZER + name] for name in saved["slots"]}}
-
-
-def _restore_history(run: Trainer, arrays: dict[str, Array], record: dict[str, Any]) -> None:
-    columns = {name: arrays[HISTORY + name] for name in (*UPDATE_COLUMNS, *VALIDATION_COLUMNS)}
-    run.history.add_updates(**{name: columns[name] for name in UPDATE_COLUMNS})
-    for row in zip(*(columns[name] for name in VALIDATION_COLUMNS), strict=True):
-        run.history.add_validation(**dict(zip(VALIDATION_COLUMNS, row, strict=True)))
-    run.history.events.extend(record["events"])
-
-
-def _floats(failure: dict[str, Any]) -> dict[str, Any]:
-    """The non-finite numbers of a failure back from their JSON spelling."""
-    return {**failure, "loss": float(failure["loss"]), "lr": float(failure["lr"])}

@@ -19,6 +19,9 @@ class Detached:
     def __init__(self, land: Landscape) -> None:
         self._land = land
 
+    def __repr__(self) -> str:
+        return f"Detached({self._land!r})"
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)

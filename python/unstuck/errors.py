@@ -39,6 +39,10 @@ class BudgetError(UnstuckError, RuntimeError):
     """The work does not fit the memory that was allowed; the message says how much it needs."""
 
 
+class BusyError(UnstuckError, RuntimeError):
+    """Something is in use elsewhere, e.g. a run that another thread is training."""
+
+
 class MissingPackageError(UnstuckError, RuntimeError):
     """An optional package is not installed; the message names the feature and the command that installs it."""
 

@@ -14,7 +14,7 @@ from .critical.gate import norm_of, radius_at
 from .critical.probes import finite_gradient, finite_product, finite_theta
 from .critical.sentence import number
 from .errors import ArgumentError, ArgumentTypeError, NonFiniteError
-from .landscape import Landscape
+from .landscape import Landscape, check_landscape
 from .operators import as_operator
 
 Array = NDArray[Any]
@@ -83,10 +83,12 @@ def escape(land: Landscape, theta: Array, cp: CriticalPoint) -> Escape:
 
     Raises:
         ArgumentError: `cp` has no direction of negative curvature, or none at this theta.
+        ArgumentTypeError: `land` is no landscape, or `cp` no answer of `classify`.
         NonFiniteError: theta, or the loss or gradient there, is not finite.
 
     Source: the cubic model and its acceptance follow Royer, O'Neill and Wright (2020), Mathematical Programming 180.
     """
+    check_landscape(land)
     point = finite_theta(land, theta)
     v = _direction(land, cp)
     loss, gradient = finite_gradient(land, point)

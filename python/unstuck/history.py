@@ -93,9 +93,8 @@ class History(Mapping[str, Array]):
         epoch, weight = self["epoch"], np.maximum(self["samples"], 1).astype(np.float64)
         if not self.updates:
             return np.zeros(0, np.int64), np.zeros(0)
-        total, mass = np.bincount(epoch, self["loss"] * weight), np.bincount(epoch, weight)
-        seen = mass > 0
-        return np.flatnonzero(seen), total[seen] / mass[seen]
+        seen, place = np.unique(epoch, return_inverse=True)
+        return seen, np.bincount(place, self["loss"] * weight) / np.bincount(place, weight)
 
 
 class _Table:

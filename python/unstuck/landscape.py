@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import operator
+import reprlib
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ArgumentError, ArgumentTypeError, OperatorError
+from .errors import ArgumentError, ArgumentTypeError, NonFiniteError, OperatorError, UnstuckError
 from .operators import HessianOperator
+from .ranges import Range
 from .real_array import plain, real_array
 
 Array = NDArray[Any]
 Block = tuple[str, slice, tuple[int, ...]]
+_ANY_NUMBER = Range(low=-math.inf)
 
 
 @runtime_checkable
@@ -47,6 +53,23 @@ class Landscape(Protocol):
 
     def hessian(self, theta: Array, batch: Array | None = None) -> HessianOperator:
         """The Hessian at a copy of θ as an operator."""
+
+
+_MEMBERS = ("n", "dtype", "blocks", "lower_bound", "samples", "theta", "loss", "gradient", "hessian")
+
+
+def check_landscape(land: Any) -> Landscape:
+    """`land` if it has every member of a Landscape, or an error that names what it lacks.
+
+    Raises:
+        ArgumentTypeError: it is no landscape.
+    """
+    lacking = [name for name in _MEMBERS if not hasattr(land, name)]
+    if isinstance(land, type) or lacking:
+        what = f" without {', '.join(lacking)}" if len(lacking) < len(_MEMBERS) else ""
+        raise ArgumentTypeError(f"`land` must be a Landscape, got {type(land).__name__}{what}")
+    checked: Landscape = land
+    return checked
 
 
 def check_theta(theta: Any, n: int, dtype: np.dtype[Any], name: str = "theta") -> Array:
@@ -95,16 +118,18 @@ class FunctionLandscape:
             raise ArgumentTypeError(f"`hvp` must be callable or None, got {type(hvp).__name__}")
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise ArgumentError(f"`n` must be a positive integer, got {n!r}")
-        if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise ArgumentTypeError(f"`dtype` must be float32 or float64, got {dtype}")
-        if lower_bound is not None and not np.isfinite(lower_bound):
-            raise ArgumentError(f"`lower_bound` must be finite or None, got {lower_bound}")
         self.n = int(n)
-        self.dtype = np.dtype(dtype)
-        self.lower_bound = None if lower_bound is None else float(lower_bound)
-        self.blocks: list[Block] = blocks if blocks is not None else [("theta", slice(0, self.n), (self.n,))]
+        self.dtype = _float_type(dtype)
+        self.lower_bound = None if lower_bound is None else _ANY_NUMBER.check("lower_bound", lower_bound)
+        self.blocks: list[Block] = [("theta", slice(0, self.n), (self.n,))]
+        if blocks is not None:
+            self.blocks = _checked_blocks(blocks, self.n)
         self._loss, self._gradient, self._hvp = loss, gradient, hvp
         self._theta = None if theta is None else check_theta(theta, self.n, self.dtype).copy()
+
+    def __repr__(self) -> str:
+        products = "exact" if self._hvp is not None else "by differences"
+        return f"FunctionLandscape(n={self.n}, dtype={self.dtype.name}, Hessian products {products})"
 
     @property
     def theta(self) -> Array | None:
@@ -148,7 +173,34 @@ class FunctionLandscape:
         forward, backward = point + h * v, point - h * v
         # divide by the step really taken: θ + hv is rounded
         taken = float(np.dot(forward - backward, v)) / size**2
-        return ((self._gradient_at(forward) - self._gradient_at(backward)) / taken).astype(self.dtype, copy=False)
+        change = self._gradient_beside(forward, point) - self._gradient_beside(backward, point)
+        return (change / taken).astype(self.dtype, copy=False)
+
+    def _gradient_beside(self, moved: Array, point: Array) -> Array:
+        """∇L at the end of a difference step from `point`, which may lie where L is not defined.
+
+        Raises:
+            NonFiniteError: it is not finite there although it is at `point`.
+            OperatorError: the callback fails there although it does not at `point`.
+        """
+        failure: Exception | None = None
+        try:
+            gradient = self._gradient_at(moved)
+        except UnstuckError:
+            raise
+        except (ArithmeticError, ValueError) as error:
+            failure, gradient = error, np.full_like(moved, np.nan)
+        if np.isfinite(gradient).all() or not np.isfinite(self._gradient_at(point)).all():
+            return gradient
+        place = (
+            f"at theta = {_show(moved)}, a difference step of {_norm(moved - point):.3g} from {_show(point)}; "
+            "products without `hvp` need the gradient on both sides: pass an exact `hvp`, or a theta further inside"
+        )
+        if failure is not None:
+            raise OperatorError(
+                f"the callback `gradient` failed ({type(failure).__name__}: {failure}) {place}"
+            ) from failure
+        raise NonFiniteError(f"the callback `gradient` is not finite {place}")
 
     def _difference_noise(self, point: Array) -> float:
         """Error of a difference product for a unit vector: how much it moves when its step is doubled."""
@@ -193,6 +245,38 @@ class FunctionLandscape:
     def _refuse_batch(self, batch: Array | None) -> None:
         if batch is not None:
             raise ArgumentError("`batch` must be None: a FunctionLandscape has no data to take a batch of")
+
+
+def _float_type(dtype: Any) -> np.dtype[Any]:
+    kind: np.dtype[Any] | None = None
+    with contextlib.suppress(TypeError, ValueError):
+        kind = np.dtype(dtype)
+    if kind is None or kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ArgumentTypeError(f"`dtype` must be float32 or float64, got {dtype!r}")
+    return kind
+
+
+def _checked_blocks(blocks: Any, n: int) -> list[Block]:
+    """Blocks that cover θ in order, as [(name, slice, shape)]."""
+    checked: list[Block] = []
+    end = 0
+    try:
+        for name, part, shape in blocks:
+            extents = tuple(operator.index(extent) for extent in shape)
+            start, end = end, end + math.prod(extents)
+            if (part.start, part.stop) != (start, end) or part.step not in (None, 1) or min(extents, default=1) < 1:
+                raise ArgumentError(
+                    f"`blocks` must cover theta in order: after {start} comes {str(name)[:60]!r} "
+                    f"with {part} and shape {extents}"
+                )
+            checked.append((str(name), slice(start, end), extents))
+    except (TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        raise ArgumentTypeError(f"`blocks` must be [(name, slice, shape)], got {reprlib.repr(blocks)}") from None
+    if end != n:
+        raise ArgumentError(f"`blocks` must cover all {n} parameters, they cover {end}")
+    return checked
 
 
 def _norm(vector: Array) -> float:

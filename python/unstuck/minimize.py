@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from .critical.gate import norm_of
 from .critical.probes import finite_theta
 from .critical.sentence import number
-from .errors import ArgumentError, ArgumentTypeError, NonFiniteError
-from .landscape import Landscape
+from .errors import ArgumentError, ArgumentTypeError, BudgetError, NonFiniteError
+from .landscape import Landscape, check_landscape
+from .progress import check_progress
+from .ranges import Count
 
 Array = NDArray[Any]
 
@@ -54,6 +56,7 @@ def minimize(
     steps: int,
     record_path: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    memory_budget: int = 2**30,
 ) -> Path:
     """Run `opt` for `steps` updates on the whole landscape from `theta0`.
 
@@ -65,35 +68,53 @@ def minimize(
         steps: number of updates, ≥ 0.
         record_path: keep every point; False keeps only the last one and the losses.
         progress: called as progress(done, steps) after every update.
+        memory_budget: bytes that the record may take: 16 for every point, and the point itself if it is kept.
 
     Returns:
         A `Path` of steps + 1 points, the start included.
 
     Raises:
+        ArgumentError, ArgumentTypeError: an argument of a wrong type, or out of its range.
+        BudgetError: the record of so many steps would not fit `memory_budget`; nothing was done.
         NonFiniteError: the loss or gradient at a point is not finite; the message names the update that led there,
             and the exception's attribute `path` holds everything up to the last finite point. An interrupt
             (Ctrl-C) carries the same attribute.
     """
+    check_landscape(land)
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
         raise ArgumentError(f"`steps` must be an integer ≥ 0, got {steps!r}")
-    if not all(hasattr(opt, name) for name in ("copy", "init", "step")):
+    steps = int(steps)
+    check_progress(progress)
+    if isinstance(opt, type) or not all(hasattr(opt, name) for name in ("copy", "init", "step")):
         raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {type(opt).__name__}")
     theta = finite_theta(land, theta0)
+    _check_budget(steps, theta.nbytes if record_path else 0, Count(1).check("memory_budget", memory_budget))
     worker = opt.copy()
     worker.init(land.n, dtype=land.dtype)
-    record = _Record(theta, int(steps), record_path)
+    record = _Record(theta, steps, record_path)
     try:
-        for done in range(int(steps) + 1):
+        for done in range(steps + 1):
             gradient = record.visit(land, theta, done)
             if done == steps:
                 break
             worker.step(theta, gradient)
             if progress is not None:
-                progress(done + 1, int(steps))
+                progress(done + 1, steps)
     except (NonFiniteError, KeyboardInterrupt) as stop:
         stop.path = record.path()  # type: ignore[union-attr]
         raise
     return record.path()
+
+
+def _check_budget(steps: int, point: int, budget: int) -> None:
+    """Refuses a record of `steps` + 1 points of `point` bytes, each with its loss and gradient norm."""
+    needed = (steps + 1) * (16 + point)
+    if needed > budget:
+        cure = "pass record_path=False, " if point else ""
+        raise BudgetError(
+            f"`steps`: the record of {steps:,} steps takes {needed:,} bytes, `memory_budget` allows {budget:,}; "
+            f"{cure}take fewer steps, or raise `memory_budget`"
+        )
 
 
 class _Record:

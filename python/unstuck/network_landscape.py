@@ -98,6 +98,13 @@ class NetworkLandscape:
             self.l2,
         )
 
+    def __repr__(self) -> str:
+        penalty = f", l2={self.l2:g}" if self.l2 else ""
+        return (
+            f"NetworkLandscape(n={self.n}, dtype={self.dtype.name}, samples={self.samples}, "
+            f"loss={self.loss_function!r}, mode={self.mode!r}{penalty})"
+        )
+
     @property
     def theta(self) -> Array:
         """The network's current point: a live view."""
@@ -215,6 +222,7 @@ def _targets(y: Any, loss: Loss, net: Network, rows: int) -> Array:
                 f"`y` must be integer labels of shape ({rows},) for CrossEntropy, "
                 f"got {targets.dtype} of shape {targets.shape}"
             )
+        _require_int64(targets, "y")
         labels = np.array(targets, dtype=np.int64)
         labels.flags.writeable = False  # the core relies on labels staying in range
         return labels
@@ -266,4 +274,12 @@ def _indices(batch: Any) -> Array | None:
         raise ArgumentTypeError(
             f"`batch` must be a 1-D array of integer indices, got {indices.dtype} of shape {indices.shape}"
         )
+    _require_int64(indices, "batch")
     return np.array(indices, dtype=np.int64)  # a copy: the core relies on indices staying in range
+
+
+def _require_int64(values: Array, name: str) -> None:
+    """Unsigned integers beyond int64 would come out negative."""
+    if values.dtype.kind == "u" and values.size and int(values.max()) > np.iinfo(np.int64).max:
+        where = int(np.argmax(values))
+        raise ArgumentError(f"`{name}` must hold integers below 2**63, got {int(values[where])} at position {where}")

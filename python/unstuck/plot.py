@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import ArgumentError, ArgumentTypeError
-from .landscape import Landscape, check_theta
+from .landscape import Landscape, check_landscape, check_theta
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,9 +52,13 @@ def surface(
 
     Raises:
         ArgumentError: n is 1, shapes do not fit, directions are parallel, no point is known.
+        ArgumentTypeError: `land` is no landscape, or `paths` no list of paths.
 
     Source: H. Li et al. (2018), Visualizing the loss landscape of neural nets, arXiv 1712.09913.
     """
+    check_landscape(land)
+    if isinstance(paths, (str, bytes)) or not isinstance(paths, Iterable):
+        raise ArgumentTypeError(f"`paths` must be a list of paths, got {type(paths).__name__}")
     if land.n < 2:
         raise ArgumentError("`land` must have at least two parameters, it has 1")
     if isinstance(resolution, bool) or not isinstance(resolution, (int, np.integer)) or resolution < 2:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import IO, Protocol
 
+from .errors import ArgumentTypeError
 from .plain_text import plain
 
 
@@ -16,6 +17,16 @@ class Progress(Protocol):
 
     def __call__(self, done: int, total: int, text: str = "") -> object:
         """`done` of `total` units are finished; `text` says what is going on."""
+
+
+def check_progress(progress: object) -> None:
+    """Refuses what cannot be called, before the work rather than at its first step.
+
+    Raises:
+        ArgumentTypeError: `progress` is neither None nor callable.
+    """
+    if progress is not None and not callable(progress):
+        raise ArgumentTypeError(f"`progress` must be a function or None, got {type(progress).__name__}")
 
 
 def silent(done: int, total: int, text: str = "") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,15 +29,22 @@ class Range:
     open_high: bool = False
 
     def __str__(self) -> str:
+        if math.isinf(self.low):
+            return "a finite number"
         if math.isinf(self.high):
             return f"a finite number ≥ {self.low:g}"
         return f"in [{self.low:g}, {self.high:g}{')' if self.open_high else ']'}"
 
     def check(self, name: str, value: Any) -> float:
         """`value` as a float."""
-        if isinstance(value, bool) or not hasattr(value, "__float__") or np.ndim(value):
-            raise ArgumentTypeError(f"`{name}` must be {self}, got {value!r}")
-        number = float(value)
+        if isinstance(value, (bool, str)) or not hasattr(value, "__float__") or np.ndim(value):
+            raise ArgumentTypeError(f"`{name}` must be {self}, got {reprlib.repr(value)}")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        except (TypeError, ValueError):
+            raise ArgumentTypeError(f"`{name}` must be {self}, got {reprlib.repr(value)}") from None
         inside = self.low <= number < self.high or (number == self.high and not self.open_high)
         if not (inside and math.isfinite(number)):
             raise ArgumentError(f"`{name}` must be {self}, got {number:g}")
@@ -55,7 +63,7 @@ class Count:
     def check(self, name: str, value: Any) -> int:
         """`value` as an int."""
         if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise ArgumentTypeError(f"`{name}` must be {self}, got {value!r}")
+            raise ArgumentTypeError(f"`{name}` must be {self}, got {reprlib.repr(value)}")
         if operator.index(value) < self.least:
             raise ArgumentError(f"`{name}` must be {self}, got {value}")
         return operator.index(value)

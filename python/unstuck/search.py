@@ -16,9 +16,11 @@ from .critical.probes import finite_gradient, finite_product, finite_theta
 from .critical.procedure import FEWEST_PRODUCTS
 from .critical.sentence import number
 from .errors import ArgumentError
-from .landscape import Landscape
+from .landscape import Landscape, check_landscape
 from .minres import minres
 from .operators import HessianOperator, as_operator
+from .progress import check_progress
+from .ranges import NON_NEGATIVE
 
 Array = NDArray[Any]
 
@@ -85,12 +87,15 @@ def find_critical(
 
     Raises:
         ArgumentError: an unknown method, or a tolerance or budget that is not positive.
+        ArgumentTypeError: an argument of a wrong type.
         NonFiniteError: the start, or loss or gradient there, is not finite.
     """
     if method not in METHODS:
         raise ArgumentError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}")
-    if tolerance is not None and not 0.0 < tolerance < np.inf:
-        raise ArgumentError(f"`tolerance` must be a positive gradient norm or None, got {tolerance!r}")
+    check_landscape(land)
+    check_progress(progress)
+    if tolerance is not None and NON_NEGATIVE.check("tolerance", tolerance) == 0.0:
+        raise ArgumentError("`tolerance` must be a positive gradient norm or None, got 0")
     if isinstance(max_products, bool) or not isinstance(max_products, (int, np.integer)) or max_products < 1:
         raise ArgumentError(f"`max_products` must be a positive integer, got {max_products!r}")
     search = _Search(land, finite_theta(land, theta), int(max_products))

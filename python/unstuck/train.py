@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from dataclasses import dataclass
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .atomic_file import as_path
 from .detached import Detached
-from .errors import ArgumentError, ArgumentTypeError, NonFiniteError
+from .errors import ArgumentError, ArgumentTypeError, BusyError, NonFiniteError
+from .exclusive import Exclusive
+from .failure import Failure, describe, first_non_finite
 from .history import History
 from .interrupt import Interrupts
-from .landscape import Landscape, check_theta
-from .progress import Progress
+from .landscape import Landscape, check_landscape, check_theta
+from .progress import Progress, check_progress
 from .ranges import BELOW_ONE, NON_NEGATIVE, Count, Range
 from .sampler import Sampler
 from .state import State
@@ -25,32 +29,15 @@ from .validation import Validation
 if TYPE_CHECKING:
     from .optim.base import Optimizer
 
+__all__ = ["Failure", "Trainer", "gradient_norm"]
+
 Array = NDArray[Any]
 
 CHUNK_SECONDS = 0.1  # how long one call into the core may last: the answer to Ctrl-C waits for its end
 PROGRESS_SECONDS = 0.1
 
-
-@dataclass(frozen=True)
-class Failure:
-    """The update that could not be made.
-
-    Attributes:
-        step: its number, 1 for the first update of the run.
-        epoch: epochs completed before it.
-        block: the first parameter block with a non-finite gradient or parameter; "loss" if only the loss is
-            bad.
-        loss: the loss of its batch.
-        lr: its learning rate.
-        text: one sentence.
-    """
-
-    step: int
-    epoch: int
-    block: str
-    loss: float
-    lr: float
-    text: str
+_serving: weakref.WeakValueDictionary[int, Trainer] = weakref.WeakValueDictionary()  # id of an optimizer ↦ its run
+_handing_over = threading.Lock()
 
 
 class Trainer:
@@ -61,8 +48,9 @@ class Trainer:
 
     Args:
         land: any Landscape.
-        opt: an optimizer of `unstuck.optim`; it is initialised here, its state then belongs to this run. Its
-            learning rate may be a schedule, or be changed between two calls of `fit`.
+        opt: an optimizer of `unstuck.optim`; it is initialised here, its state then belongs to this run. An
+            earlier run that it served goes on with a copy. Its learning rate may be a schedule, or be changed
+            between two calls of `fit`.
         batch_size: samples per update, drawn without replacement in a fresh order every epoch; the last batch
             of an epoch holds what is left, and its loss is the mean over its own samples. At least the number
             of samples: all data in natural order. Without meaning for a landscape without data.
@@ -77,6 +65,9 @@ class Trainer:
     Raises:
         ArgumentError: an argument out of its range, or a start that is missing or not finite.
         ArgumentTypeError: an argument of the wrong type.
+        BusyError: another thread is training the run that `opt` serves.
+
+    While one thread trains a run, others are refused with BusyError whatever would read or change its state.
     """
 
     def __init__(
@@ -91,23 +82,23 @@ class Trainer:
         ema: float | None = None,
         theta: Any = None,
     ) -> None:
-        if not isinstance(land, Landscape):
-            raise ArgumentTypeError(f"`land` must be a Landscape, got {type(land).__name__}")
-        if isinstance(opt, type) or not hasattr(opt, "step") or not hasattr(opt, "rate"):
-            raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {type(opt).__name__}")
+        check_landscape(land)
+        _check_optimizer(opt)
         self.batch_size = min(Count(1).check("batch_size", batch_size), 2**62)  # beyond any data set
         self.seed = Count(0).check("seed", seed)
         if self.seed >= 2**64:
             raise ArgumentError(f"`seed` must be below 2**64, got {seed}")
         self.clip_norm = None if clip_norm is None else _positive(NON_NEGATIVE, "clip_norm", clip_norm)
         self.ema = None if ema is None else _positive(BELOW_ONE, "ema", ema)
-        self.land, self._opt = land, opt
+        self.land = land
+        self._opt = opt
+        self._exclusive = Exclusive()
         self.theta, start = _start(land, theta)
         self.validation = None if validation is None else Validation(land, validation)
         self.sampler = Sampler(land.samples, self.batch_size, self.seed)
         self.history = History()
         self.failure: Failure | None = None
-        opt.init(land.blocks, land.dtype)
+        self._take(opt)
         self.average: Array | None = None if self.ema is None else start.copy()
         self._forked_at = 0
         self._seconds_per_step = 0.0
@@ -120,10 +111,24 @@ class Trainer:
 
     @opt.setter
     def opt(self, opt: Optimizer) -> None:
-        if isinstance(opt, type) or not hasattr(opt, "step") or not hasattr(opt, "rate"):
-            raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {type(opt).__name__}")
-        opt.init(self.land.blocks, self.land.dtype)
-        self._opt = opt
+        _check_optimizer(opt)
+        with self._exclusive.quick("opt"):
+            self._take(opt)
+
+    def _take(self, opt: Optimizer) -> None:
+        """Starts `opt` for this run; the run that it served until now goes on with a copy of it."""
+        with _handing_over:
+            other = _serving.get(id(opt))
+            if other is not None and other is not self and other._opt is opt:
+                try:
+                    with other._exclusive.quick("opt"):
+                        other._opt = opt.copy()
+                except BusyError:
+                    raise BusyError("`opt` serves another run, which is being trained now; pass `opt.copy()`") from None
+                _serving[id(other._opt)] = other
+            opt.init(self.land.blocks, self.land.dtype)
+            self._opt = opt
+            _serving[id(opt)] = self
 
     @property
     def t(self) -> int:
@@ -150,15 +155,18 @@ class Trainer:
             The run itself.
 
         Raises:
+            ArgumentTypeError: `progress` is not callable.
+            BusyError: this run is being trained already.
             NonFiniteError: the loss or the gradient of an update is NaN or infinite. Nothing of that update
                 is applied, the message names its number and the parameter block, and `failure` keeps them.
             KeyboardInterrupt: on Ctrl-C, within half a second plus one update. The update under way is either
                 done and recorded or not done at all; the run can go on.
         """
         total = self._steps_wanted(epochs, steps)
-        self.failure = None
+        check_progress(progress)
         done, last_call = 0, time.perf_counter()
-        with Interrupts() as interrupts:
+        with self._exclusive.long("fit"), Interrupts() as interrupts:
+            self.failure = None
             while done < total:
                 epoch = self.sampler.epoch
                 done += self._run_chunk(total - done, interrupts)
@@ -174,9 +182,10 @@ class Trainer:
     def state(self) -> State:
         """A copy of everything that training changes."""
         sampler = self.sampler
-        return State(
-            self.theta, self.opt.state(), sampler.epoch, sampler.position, self.history.updates, self.average
-        ).copy()
+        with self._exclusive.quick("state"):
+            return State(
+                self.theta, self.opt.state(), sampler.epoch, sampler.position, self.history.updates, self.average
+            ).copy()
 
     def restore(self, state: State) -> None:
         """Puts the run back to a state that was taken from it; later rows of the history are dropped.
@@ -189,12 +198,13 @@ class Trainer:
             raise ArgumentError("`state` and the run must both have a moving average or both have none")
         if not 0 <= state.updates <= self.history.updates:
             raise ArgumentError(f"`state` is of {state.updates} updates, the history has {self.history.updates}")
-        self.opt.load_state(state.copy().optimizer)
-        self.history.truncate(state.updates)
-        self.theta[:] = theta
-        self.average = None if state.average is None else state.average.copy()
-        self.sampler.epoch, self.sampler.position = state.epoch, state.position
-        self.failure = None
+        with self._exclusive.quick("restore"):
+            self.opt.load_state(state.copy().optimizer)
+            self.history.truncate(state.updates)
+            self.theta[:] = theta
+            self.average = None if state.average is None else state.average.copy()
+            self.sampler.epoch, self.sampler.position = state.epoch, state.position
+            self.failure = None
 
     def digest(self) -> str:
         """SHA-256 of everything that training changes: equal digests, equal runs from here on."""
@@ -212,36 +222,40 @@ class Trainer:
         array = check_theta(theta, self.land.n, self.land.dtype)
         if not np.isfinite(array).all():
             raise ArgumentError("`theta` must be finite")
-        self.theta[:] = array
-        self.opt.init(self.land.blocks, self.land.dtype)
-        self.failure = None
-        self.history.events.append({"step": self.t, "kind": kind, "text": text})
+        with self._exclusive.quick("move_to"):
+            self.theta[:] = array
+            self.opt.init(self.land.blocks, self.land.dtype)
+            self.failure = None
+            self.history.events.append({"step": self.t, "kind": kind, "text": text})
 
     def fork(self) -> Trainer:
         """An independent run from the same state on the same landscape, with an empty history.
 
         Training the fork moves its own θ and leaves this run, and a network's parameters, to the bit as they are.
         """
-        twin = Trainer(
-            Detached(self.land),
-            self.opt.copy(),
-            self.batch_size,
-            self.seed,
-            clip_norm=self.clip_norm,
-            ema=self.ema,
-            theta=self.theta,
-        )
-        twin.opt.load_state(self.opt.state())
-        twin.sampler = self.sampler.copy()
-        twin.average = None if self.average is None else self.average.copy()
-        twin._forked_at, twin._seconds_per_step = self.t, self._seconds_per_step
-        return twin
+        with self._exclusive.quick("fork"):
+            twin = Trainer(
+                Detached(self.land),
+                self.opt.copy(),
+                self.batch_size,
+                self.seed,
+                clip_norm=self.clip_norm,
+                ema=self.ema,
+                theta=self.theta,
+            )
+            twin.opt.load_state(self.opt.state())
+            twin.sampler = self.sampler.copy()
+            twin.average = None if self.average is None else self.average.copy()
+            twin._forked_at, twin._seconds_per_step = self.t, self._seconds_per_step
+            return twin
 
     def save(self, path: str | Path) -> None:
         """Writes the run to one file (safetensors with JSON inside), whole or not at all; see `load`."""
         from .checkpoint import save_trainer
 
-        save_trainer(self, Path(path))
+        goal = as_path(path)
+        with self._exclusive.quick("save"):
+            save_trainer(self, goal)
 
     @staticmethod
     def load(path: str | Path, land: Landscape, *, opt: Optimizer | None = None, validation: Any = None) -> Trainer:
@@ -254,12 +268,13 @@ class Trainer:
             validation: (X, y), as in the constructor.
 
         Raises:
+            ArgumentTypeError: `path` is no path, `land` no landscape or `opt` no optimizer.
             CheckpointError: the file is missing, damaged, of another kind or a newer format, or does not fit
                 `land`.
         """
         from .checkpoint import load_trainer
 
-        return load_trainer(Path(path), land, opt, validation)
+        return load_trainer(as_path(path), check_landscape(land), opt, validation)
 
     def _steps_wanted(self, epochs: int | None, steps: int | None) -> int:
         if (epochs is None) == (steps is None):
@@ -349,19 +364,8 @@ class Trainer:
         sampler = self.sampler.copy()
         sampler.advance(done)
         loss, gradient = self.land.gradient(self.theta, sampler.batch())
-        step = self.t + done + 1
-        lr = self.opt.rate(self.t + done)
-        name, where = _first_non_finite(self.land, self.theta, gradient)
-        what = f"the loss is {loss:.6g}" + (f" and {where}" if where else "")
-        return Failure(
-            step,
-            sampler.epoch,
-            name,
-            loss,
-            lr,
-            f"step {step} (epoch {sampler.epoch}, lr {lr:.6g}) was not made: {what}; "
-            "the run stands as it was before it: lower `lr`, set `clip_norm`, or look at us.diagnose(run)",
-        )
+        where = first_non_finite(self.land, self.theta, gradient)
+        return describe(where, loss, self.t + done + 1, sampler.epoch, self.opt.rate(self.t + done))
 
     def _validate(self) -> None:
         if self.validation is None:
@@ -382,15 +386,9 @@ def gradient_norm(gradient: Array) -> float:
         return math.sqrt(float(wide @ wide))
 
 
-def _first_non_finite(land: Landscape, theta: Array, gradient: Array) -> tuple[str, str]:
-    """(block, phrase) of the first block whose parameters or gradient are not finite."""
-    for name, where, _ in land.blocks:
-        if not np.isfinite(theta[where]).all():
-            return name, f"parameters of `{name}` are already not finite"
-    for name, where, _ in land.blocks:
-        if not np.isfinite(gradient[where]).all():
-            return name, f"the first non-finite gradient is that of `{name}`"
-    return "loss", ""
+def _check_optimizer(opt: Any) -> None:
+    if isinstance(opt, type) or not all(hasattr(opt, name) for name in ("step", "rate", "init", "copy")):
+        raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {type(opt).__name__}")
 
 
 def _start(land: Landscape, theta: Any) -> tuple[Array, Array]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..atomic_file import write_atomically
+from ..atomic_file import as_path, write_atomically
 from ..errors import ArgumentError, ArgumentTypeError, CheckpointError
 from ..landscape import Block, check_theta
 from ..real_array import plain, real_array
@@ -61,8 +63,7 @@ class Network:
         self.seed = _seed(seed)
         self.dtype = np.dtype(name)
         self.init = as_initialiser(init)
-        inputs = int(np.prod(self.input_shape, dtype=np.int64))
-        self._core = getattr(_core, _CORES[name])([(x.kind, x.options()) for x in layers], inputs)
+        self._core = _built(layers, self.input_shape, name)
         self.blocks: list[Block] = [(b, slice(start, stop), shape) for b, start, stop, shape in self._core.blocks]
         self._theta: Array = np.empty(self._core.size, dtype=self.dtype)
         self.reinitialise(self.seed)
@@ -146,18 +147,22 @@ class Network:
         """The network that `save` wrote, equal to the bit. Nothing in the file is executed.
 
         Raises:
+            ArgumentTypeError: `path` is no path.
             CheckpointError: the file is damaged, of another kind, or of a newer schema.
             FileNotFoundError: there is no such file.
         """
         from safetensors import SafetensorError, safe_open
 
+        goal = as_path(path)
+        if goal.exists() and not goal.is_file():
+            raise CheckpointError(f"`path`: {goal.name!r} is not a regular file")
         try:
-            with safe_open(os.fspath(path), framework="numpy") as file:
+            with safe_open(goal, framework="numpy") as file:
                 header = json.loads((file.metadata() or {}).get("unstuck", "null"))
                 theta = file.get_tensor("theta") if "theta" in file.keys() else None  # noqa: SIM118
         except FileNotFoundError:
             raise
-        except (SafetensorError, ValueError, KeyError, OSError, TypeError) as error:
+        except (SafetensorError, ValueError, KeyError, OSError, TypeError, RecursionError) as error:
             raise CheckpointError(f"not a readable network file: {error}") from error
         return cls._from_header(header, theta)
 
@@ -170,15 +175,21 @@ class Network:
                 f"the file has schema {str(header.get('schema'))[:20]}, this version reads {_SCHEMA}; update unstuck"
             )
         try:
+            layers, shape = [restore(values) for values in header["layers"]], tuple(header["input_shape"])
+            name = _dtype_name(header["dtype"])
+            if theta is None or theta.dtype != name or theta.ndim != 1:
+                raise CheckpointError(f"`theta` is missing or not a vector of {name}")
+            # before anything of that size is allocated
+            described = _built(layers, _shape(shape), name).size
+            if described != theta.size:
+                raise CheckpointError(f"the header describes {described} parameters, the file holds {theta.size}")
             net = cls(
-                *[restore(values) for values in header["layers"]],
-                input_shape=tuple(header["input_shape"]),
+                *layers,
+                input_shape=shape,
                 seed=header["seed"],
-                dtype=header["dtype"],
+                dtype=name,
                 init=Initialiser(**header["init"]),
             )
-            if theta is None or theta.dtype != net.dtype:
-                raise CheckpointError(f"`theta` is missing or not {net.dtype.name}")
             if hashlib.sha256(theta.tobytes()).hexdigest() != header["sha256"]:
                 raise CheckpointError("the parameters are damaged: their checksum differs")
             net.theta[:] = check_theta(theta, net.n, net.dtype)
@@ -190,6 +201,11 @@ class Network:
         inner = ", ".join(repr(layer) for layer in self.layers)
         shape = f"input_shape={self.input_shape}, seed={self.seed}, dtype={self.dtype.name!r}"
         return f"Network({inner}, {shape}): {self.n} parameters"
+
+
+def _built(layers: Sequence[Layer], input_shape: tuple[int, ...], dtype: str) -> Any:
+    """The core's network, without parameters."""
+    return getattr(_core, _CORES[dtype])([(x.kind, x.options()) for x in layers], math.prod(input_shape))
 
 
 def _dtype_name(dtype: Any) -> str:
@@ -209,8 +225,8 @@ def _shape(shape: Any) -> tuple[int, ...]:
         extents = tuple(int(x) for x in shape)
     except (TypeError, ValueError) as error:
         raise ArgumentTypeError(f"`input_shape` must be a tuple of integers such as (64,), got {shape!r}") from error
-    if not extents or any(not 1 <= x < 2**31 for x in extents):
-        raise ArgumentError(f"`input_shape` must hold positive integers, got {shape!r}")
+    if not extents or any(x < 1 for x in extents) or math.prod(extents) >= 2**31:
+        raise ArgumentError(f"`input_shape` must hold positive integers with a product below 2^31, got {shape!r}")
     return extents
 
 
