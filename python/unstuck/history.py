@@ -96,6 +96,12 @@ class History(Mapping[str, Array]):
         seen, place = np.unique(epoch, return_inverse=True)
         return seen, np.bincount(place, self["loss"] * weight) / np.bincount(place, weight)
 
+    def last_epoch_loss(self, updates: int) -> float:
+        """Mean loss of the last row's epoch, which has at most `updates` updates, weighted by their samples."""
+        epoch, weight = self["epoch"][-updates:], np.maximum(self["samples"][-updates:], 1)
+        of_epoch = epoch == epoch[-1]
+        return float(np.average(self["loss"][-updates:][of_epoch], weights=weight[of_epoch]))
+
 
 class _Table:
     """Columns of equal length that grow in place."""

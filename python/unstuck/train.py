@@ -23,6 +23,8 @@ from .landscape import Landscape, check_landscape, check_theta
 from .progress import Progress, check_progress
 from .ranges import BELOW_ONE, NON_NEGATIVE, Count, Range
 from .sampler import Sampler
+from .schedules import Schedule
+from .schedules.schedule import NOTHING
 from .state import State
 from .validation import Validation
 
@@ -50,7 +52,9 @@ class Trainer:
         land: any Landscape.
         opt: an optimizer of `unstuck.optim`; it is initialised here, its state then belongs to this run. An
             earlier run that it served goes on with a copy. Its learning rate may be a schedule, or be changed
-            between two calls of `fit`.
+            between two calls of `fit`. A schedule that watches the training (`us.schedules.reduce_on_plateau`)
+            is told of every epoch: the validation, or without validation data the epoch's mean training loss;
+            `opt.lr` is then the schedule as it has become.
         batch_size: samples per update, drawn without replacement in a fresh order every epoch; the last batch
             of an epoch holds what is left, and its loss is the mean over its own samples. At least the number
             of samples: all data in natural order. Without meaning for a landscape without data.
@@ -167,13 +171,15 @@ class Trainer:
         done, last_call = 0, time.perf_counter()
         with self._exclusive.long("fit"), Interrupts() as interrupts:
             self.failure = None
+            if total and self._validation_is_due():
+                self._validate(interrupts)
             while done < total:
                 epoch = self.sampler.epoch
                 done += self._run_chunk(total - done, interrupts)
                 if self.failure is not None:
                     raise NonFiniteError(self.failure.text)
-                if self.validation is not None and self.sampler.epoch > epoch:
-                    self._validate()
+                if self.sampler.epoch > epoch:
+                    self._validate(interrupts)
                 if progress is not None and (done == total or time.perf_counter() - last_call > PROGRESS_SECONDS):
                     progress(done, total, f"step {self.t}, loss {self.history['loss'][-1]:.4g}")
                     last_call = time.perf_counter()
@@ -277,6 +283,8 @@ class Trainer:
         return load_trainer(as_path(path), check_landscape(land), opt, validation)
 
     def _steps_wanted(self, epochs: int | None, steps: int | None) -> int:
+        if "accuracy" in self._watches and self.validation is None:
+            raise ArgumentError(f"`validation` is needed: the schedule {self.opt.lr} watches the accuracy")
         if (epochs is None) == (steps is None):
             raise ArgumentError("`fit` needs either `epochs` or `steps`")
         if steps is not None:
@@ -287,7 +295,7 @@ class Trainer:
 
     def _run_chunk(self, wanted: int, interrupts: Interrupts) -> int:
         """At most `wanted` updates up to the next validation, recorded; sets `failure` if one cannot be made."""
-        if not self.sampler.full or self.validation is not None:
+        if not self.sampler.full or self.validation is not None or self._watches:
             wanted = min(wanted, self.sampler.steps_per_epoch - self.sampler.position)
         started = time.perf_counter()
         if hasattr(self.land, "train_steps") and self.ema is None:
@@ -353,7 +361,10 @@ class Trainer:
             lr=rates,
             samples=self.sampler.sizes(steps),
         )
+        epoch = self.sampler.epoch
         self.sampler.advance(steps)
+        if self._watches and self.validation is None and self.sampler.epoch > epoch:
+            self._tell_schedule(self.history.last_epoch_loss(self.sampler.steps_per_epoch), None)
 
     def _rates(self, steps: int) -> Array:
         """The learning rates of the next updates."""
@@ -367,16 +378,33 @@ class Trainer:
         where = first_non_finite(self.land, self.theta, gradient)
         return describe(where, loss, self.t + done + 1, sampler.epoch, self.opt.rate(self.t + done))
 
-    def _validate(self) -> None:
+    def _validate(self, interrupts: Interrupts) -> None:
         if self.validation is None:
             return
         loss, accuracy = self.validation(self.theta)
-        self.history.add_validation(
-            validation_step=self.history.updates,
-            validation_epoch=self.sampler.epoch,
-            validation_loss=loss,
-            validation_accuracy=accuracy,
-        )
+        with interrupts.held:
+            self.history.add_validation(
+                validation_step=self.history.updates,
+                validation_epoch=self.sampler.epoch,
+                validation_loss=loss,
+                validation_accuracy=accuracy,
+            )
+            self._tell_schedule(loss, accuracy)
+
+    def _validation_is_due(self) -> bool:
+        """Whether an interrupt came between the last update of an epoch and its validation."""
+        if self.validation is None or self.sampler.position or not self.history.updates:
+            return False
+        return self.sampler.epoch not in self.history["validation_epoch"][-1:]
+
+    @property
+    def _watches(self) -> frozenset[str]:
+        """What the learning rate's schedule must be told."""
+        return self.opt.lr.watches if isinstance(self.opt.lr, Schedule) else NOTHING
+
+    def _tell_schedule(self, loss: float, accuracy: float | None) -> None:
+        if isinstance(self.opt.lr, Schedule):
+            self.opt.lr = self.opt.lr.observe(self.t, loss, accuracy)
 
 
 def gradient_norm(gradient: Array) -> float:

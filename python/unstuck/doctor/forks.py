@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import NonFiniteError
 from ..sampler import Sampler
+from ..schedules import Schedule, scale
 from ..train import Trainer
 from .evidence import Fork
 from .subject import Subject
@@ -119,4 +120,5 @@ def moved(fork: Trainer, theta: Array) -> Trainer:
 
 
 def _scaled(schedule: Callable[[int], float], factor: float) -> Callable[[int], float]:
-    return lambda t: factor * schedule(t)
+    """A schedule that watches the training goes on watching."""
+    return scale(schedule, factor) if isinstance(schedule, Schedule) else lambda t: factor * schedule(t)
