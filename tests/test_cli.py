@@ -93,6 +93,8 @@ def test_help_and_version(capsys):
         ["train", "missing.csv", "--target", "y"],
         ["train", "t.csv", "--target", "y", "--report", "r.exe"],
         ["train", "t.csv", "--target", "y", "--report", "no/such/folder/r.html"],
+        ["train", "t.csv", "--target", "y", "--save", "net.html"],
+        ["train", "t.csv", "--target", "y", "--save", "no/such/folder/net.safetensors"],
         ["demo", "--report", "no/such/folder/r.html"],
         ["demo", "--seed", "-1"],
         ["lab"],
@@ -109,6 +111,29 @@ def test_bad_usage_is_one_line_and_exit_2(capsys, arguments, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert_one_line(*run(capsys, *arguments))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["nonsense"], ["'nonsense'", "demo", "train", "diagnose", "lab", "env"]),
+        (["lab", "nonsense"], ["'nonsense'", *us.labs.NAMES]),
+        (["lab"], us.labs.NAMES),
+        (["train", "t.csv", "--target", "y", "--save", "net.html"], ["`--save`", ".safetensors"]),
+        (["train", "t.csv", "--target", "y", "--report", "r.exe"], ["`--report`", ".html"]),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_right_ones(capsys, arguments, names):
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert [name for name in names if name not in err] == []
+
+
+@pytest.mark.parametrize("command", ["diagnose", "train", "lab", "demo"])
+def test_help_documents_the_exit_codes(capsys, command):
+    out = " ".join(run(capsys, command, "--help")[1].replace("│", " ").split())
+    assert "Exit codes: 0 " in out
+    assert "130 interrupted" in out
 
 
 def test_no_command_shows_the_help():
@@ -262,6 +287,51 @@ def test_names_cannot_move_the_cursor(capsys, tmp_path):
     assert_one_line(code, out, err)
 
 
+@pytest.mark.parametrize("kind", ["class", "number"])
+@pytest.mark.parametrize("more", [[], ["--no-standardise"], ["--hidden", ""]])
+def test_a_saved_network_takes_the_table_as_it_stands(capsys, tmp_path, kind, more):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 2)) * [1e-3, 50.0] + [1.0, 1000.0]
+    score = (X[:, 0] - 1.0) * 1e3 + (X[:, 1] - 1000.0) / 50.0
+    y = np.where(score > 0, "up", "down") if kind == "class" else 1000 + 7 * score
+    np.savez(tmp_path / "t.npz", X=X, y=y)
+    if "--no-standardise" in more:
+        np.savez(tmp_path / "t.npz", X=(X - [1.0, 1000.0]) * [1e3, 0.02], y=y)
+        X = (X - [1.0, 1000.0]) * [1e3, 0.02]
+    goal, report = tmp_path / "net.safetensors", tmp_path / "r.html"
+    goal.write_bytes(b"an older file")
+    arguments = ["--target", "y", "--hidden", "8", "--epochs", "60", "--lr", "0.02", "--validation", "0", *more]
+    arguments += ["--save", str(goal), "--report", str(report), "--json"]
+    code, out, err = run(capsys, "train", str(tmp_path / "t.npz"), *arguments)
+    assert code in (0, 1)
+    data = json.loads(out)
+    assert data["data"]["saved"] == {
+        "file": "net.safetensors",
+        "inputs": ["X_0", "X_1"],
+        "outputs": ["down", "up"] if kind == "class" else ["y"],
+    }
+    assert f"Network: {goal}" in err
+    assert "X_0, X_1" in err
+    assert "saved network" in report.read_text(encoding="utf-8")
+    predicted = us.nn.Network.load(goal).predict(X)
+    quality = data["facts"][1]["data"]
+    if kind == "class":
+        assert np.mean(np.array(["down", "up"])[predicted.argmax(axis=1)] == y) == quality["accuracy"]
+    else:
+        assert np.sqrt(np.mean((predicted[:, 0] - y) ** 2)) == pytest.approx(quality["rmse"], rel=1e-4)
+        assert quality["rmse"] < 0.5 * quality["baseline"]
+
+
+def test_nothing_is_saved_over_a_pipe_or_after_bad_input(capsys, tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    assert_one_line(
+        *run(capsys, "train", table(tmp_path), "--target", "y", "--save", str(tmp_path / "pipe.safetensors"))
+    )
+    goal = tmp_path / "net.safetensors"
+    assert_one_line(*run(capsys, "train", table(tmp_path), "--target", "none", "--save", str(goal)))
+    assert not goal.exists()
+
+
 # --- diagnose ---
 
 FACTORIES = """
@@ -374,6 +444,35 @@ def test_ctrl_c_is_exit_130_and_leaves_nothing(tmp_path):
     assert out == ""
     assert err.strip().endswith("unstuck: interrupted")
     assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize("arguments", [["env"], ["train", "t.csv", "--target", "y"]])
+def test_ctrl_c_during_the_imports_is_exit_130_without_a_traceback(tmp_path, arguments):
+    # a SciPy that is interrupted while it is imported, in a place where other packages would swallow the exception
+    (tmp_path / "scipy").mkdir()
+    (tmp_path / "scipy" / "__init__.py").write_text(
+        "import os, signal, time\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(1)\n"
+        "except BaseException as error:\n"
+        "    raise ImportError('half imported') from error\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *(p for p in sys.path if p)])}
+    done = subprocess.run(
+        [sys.executable, "-m", "unstuck", *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "unstuck: interrupted\n")
+    # a program that imports the package keeps its own answer to Ctrl-C
+    program = "try:\n import unstuck\nexcept ImportError as error:\n print(type(error.__cause__).__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "KeyboardInterrupt\n", "")
+
+
+def test_the_package_leaves_the_handler_of_ctrl_c_alone():
+    import signal as signals
+
+    assert signals.getsignal(signals.SIGINT) is signals.default_int_handler
 
 
 def on_terminal(arguments: list[str], **environment: str) -> str:

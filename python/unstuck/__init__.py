@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from . import _startup
+
+_startup.watch()
+
 from . import _variant
 
 _variant.load()  # first of all: later imports may load another OpenMP runtime
@@ -20,6 +24,8 @@ from .search import Critical, find_critical
 from .standardise import Standardiser
 from .threads import threads
 from .train import Trainer
+
+_startup.unwatch()
 
 __version__ = "0.1.0"
 

@@ -13,28 +13,30 @@ from .errors import ArgumentError, ArgumentTypeError
 from .plain_text import plain
 
 
-def check_target(path: str | os.PathLike[str], endings: Sequence[str]) -> Path:
+def check_target(path: str | os.PathLike[str], endings: Sequence[str], name: str = "path") -> Path:
     """`path` if a file with one of the endings can go there; asked before long work, so that none is lost.
+
+    Messages call it `name`.
 
     Raises:
         ArgumentError: another ending, a folder, or a folder that is missing or not writable.
         ArgumentTypeError: `path` is no path.
     """
-    goal = as_path(path)
+    goal = as_path(path, name)
     shown = plain(goal.name, 80)
     if goal.suffix.lower() not in endings:
         listed = f"{', '.join(endings[:-1])} or {endings[-1]}"
-        raise ArgumentError(f"`path` must end in {listed}, got '{shown}'")
+        raise ArgumentError(f"`{name}` must end in {listed}, got '{shown}'")
     try:
         folder = goal.parent.is_dir() and os.access(goal.parent, os.W_OK)
         taken = goal.is_dir()
     except ValueError as error:
-        raise ArgumentError(f"`path`: '{shown}' is no file name: {error}") from None
+        raise ArgumentError(f"`{name}`: '{shown}' is no file name: {error}") from None
     if taken:
-        raise ArgumentError(f"`path` must name a file, '{shown}' is a folder")
-    _refuse_special(goal)
+        raise ArgumentError(f"`{name}` must name a file, '{shown}' is a folder")
+    _refuse_special(goal, name)
     if not folder:
-        raise ArgumentError(f"`path`: the folder for '{shown}' does not exist or is not writable")
+        raise ArgumentError(f"`{name}`: the folder for '{shown}' does not exist or is not writable")
     return goal
 
 
@@ -76,21 +78,21 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
     return goal
 
 
-def as_path(path: str | os.PathLike[str]) -> Path:
-    """`path` as a Path, or an ArgumentTypeError."""
+def as_path(path: str | os.PathLike[str], name: str = "path") -> Path:
+    """`path` as a Path, or an ArgumentTypeError that calls it `name`."""
     if not isinstance(path, (str, os.PathLike)):
-        raise ArgumentTypeError(f"`path` must be a path, got {type(path).__name__}")
+        raise ArgumentTypeError(f"`{name}` must be a path, got {type(path).__name__}")
     return Path(path)
 
 
-def _refuse_special(goal: Path) -> None:
+def _refuse_special(goal: Path, name: str = "path") -> None:
     """A device, pipe or socket must not be replaced by a file."""
     try:
         kind = goal.lstat().st_mode
     except (OSError, ValueError):
         return
     if not (stat.S_ISREG(kind) or stat.S_ISLNK(kind)):
-        raise ArgumentError(f"`path`: '{plain(goal.name, 80)}' is not a regular file")
+        raise ArgumentError(f"`{name}`: '{plain(goal.name, 80)}' is not a regular file")
 
 
 def _sync_folder(folder: Path) -> None:

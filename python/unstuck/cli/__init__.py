@@ -24,14 +24,22 @@ Trains networks, says with numbers why training is stuck, and finds the way out.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code and never shows a traceback for bad input."""
+    try:
+        return _answered(None if arguments is None else list(arguments))
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+
+
+def _answered(arguments: list[str] | None) -> int:
+    """The command's exit code; its errors have become one line."""
     import click
 
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        return _run(None if arguments is None else list(arguments))
-    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _run(arguments)
+    except click.exceptions.Abort:
         return _fail("interrupted", INTERRUPTED)
     except click.exceptions.ClickException as error:
         context = getattr(error, "ctx", None)
@@ -71,7 +79,7 @@ def _application() -> Any:
 
         def get_command(self, ctx: Any, name: str) -> Any:
             if name not in COMMANDS:
-                return None
+                raise click.UsageError(f"there is no command {name[:80]!r}; there are {', '.join(COMMANDS)}", ctx)
             module = importlib.import_module(f".{name}", __package__)
             return module.group() if hasattr(module, "group") else module_command(name, module)
 

@@ -1,6 +1,8 @@
 """Train on real digits from a start that gets stuck, say why, escape, train on, write a report.
 
 Takes under half a minute on two cores and writes one self-contained HTML file.
+
+Exit codes: 0 the run got free, 1 it did not, 2 usage or bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ class Settings:
 
 def run(settings: Settings, out: Output) -> int:
     """Run the demo; 1 if the run did not get free."""
-    check_target(settings.report, ENDINGS)
+    check_target(settings.report, ENDINGS, "--report")
     from ..demo import run as run_demo
 
     with bar("demo") as progress:

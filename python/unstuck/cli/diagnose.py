@@ -2,6 +2,9 @@
 
 The function takes no arguments and returns a Trainer, or a pair (landscape, theta). It is looked up as
 `python -m` would: the current folder first. The module's code is run; give only code that you trust.
+
+Exit codes: 0 healthy or converged, 1 stuck or undecided (the cause is printed), 2 usage or bad input,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ class Settings:
 def run(settings: Settings, out: Output) -> int:
     """Diagnose what the factory makes; 1 if it is not healthy."""
     if settings.report is not None:
-        check_target(settings.report, ENDINGS)
+        check_target(settings.report, ENDINGS, "--report")
     with talk_to_stderr():
         made = call(find(settings.factory), settings.factory)
         from .. import diagnose

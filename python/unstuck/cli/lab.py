@@ -1,4 +1,7 @@
-"""Run a lab: an experiment that shows what the lecture claims, with a figure and a claim that can fail."""
+"""Run a lab: an experiment that shows what the lecture claims, with a figure and a claim that can fail.
+
+Exit codes: 0 the claim holds, 1 it does not, 2 usage or bad input, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ def group() -> Any:
             return list(NAMES)
 
         def get_command(self, ctx: Any, name: str) -> Any:
-            return lab_command(load(name)) if name in NAMES else None
+            if name not in NAMES:
+                raise click.UsageError(f"there is no lab {name[:80]!r}; there are {', '.join(NAMES)}", ctx)
+            return lab_command(load(name))
 
     def callback(show: bool, json_: bool) -> int | None:
         context: Any = click.get_current_context()
@@ -60,7 +65,7 @@ def lab_command(lab: Lab) -> Any:
 
     def run(chosen: Any, out: Output) -> int:
         if chosen.out is not None:
-            check_target(chosen.out, ENDINGS)
+            check_target(chosen.out, ENDINGS, "--out")
         values = {field.name: getattr(chosen, field.name) for field in fields(lab.settings)}
         found = lab.run(**values)
         verdict = "The claim holds." if found.holds else "The claim does not hold."

@@ -3,7 +3,9 @@
 TABLE is a .csv file (UTF-8, header line, numbers in the feature columns) or an .npz archive of arrays. The
 target decides between classification and regression. Features (and a numeric target) are brought to mean 0
 and deviation 1 with the statistics of the training part. After training, the point is classified: minimum,
-saddle, flat, or not a critical point. Exit code 1 means stuck (at a saddle, or not finite).
+saddle, flat, or not a critical point.
+
+Exit codes: 0 trained, 1 stuck (at a saddle, or not finite), 2 usage or bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from ..progress import bar
 from ..report import ENDINGS
 from ..settings import setting
 from ..standardise import Standardiser
+from . import train_save
 from .output import Output
 
 ACTIVATIONS: dict[str, type[nn.Layer]] = {
@@ -59,6 +62,7 @@ class Settings:
     seed: int = setting("of the split, the network and the order of the samples", 0, least=0, most=2**31)
     standardise: bool = setting("bring features to mean 0 and deviation 1", True)
     report: str | None = setting("write a report to this .html, .json or .txt file", None)
+    save: str | None = setting("write the trained network to this .safetensors file", None)
 
 
 DIAGNOSIS_SECONDS = 2.0
@@ -75,6 +79,8 @@ class Prepared:
         held_X: validation features.
         held_y: validation targets; empty without validation.
         unit: factor from the scaled target back to its own unit; 1 for classes.
+        scaler: what brought the features to their scale; None: they are as they were.
+        target_scaler: the same for a numeric target; None for classes.
     """
 
     table: data.Table
@@ -83,12 +89,16 @@ class Prepared:
     held_X: NDArray[Any]
     held_y: NDArray[Any]
     unit: float
+    scaler: Standardiser | None
+    target_scaler: Standardiser | None
 
 
 def run(settings: Settings, out: Output) -> int:
     """Train, classify, report; 1 if stuck."""
     if settings.report is not None:
-        check_target(settings.report, ENDINGS)
+        check_target(settings.report, ENDINGS, "--report")
+    if settings.save is not None:
+        check_target(settings.save, train_save.ENDINGS, "--save")
     prepared = prepare(settings)
     out.talk(prepared.table.reason)
     from .. import Trainer, classify, diagnose
@@ -108,6 +118,10 @@ def run(settings: Settings, out: Output) -> int:
             point = classify(land, trainer.theta, seed=settings.seed)
             progress(0, 1, "asking why it is not lower")
             report = finished(settings, prepared, trainer, point, diagnose(trainer, budget=DIAGNOSIS_SECONDS))
+    if settings.save is not None:
+        saved = train_save.save(land.net, prepared, settings.save)
+        report = train_save.mentioned(report, saved)
+        out.talk(f"Network: {settings.save} ({train_save.sentence(saved).rstrip('.')})")
     if settings.report is not None:
         report.save(settings.report)
         out.talk(f"Report: {settings.report}")
@@ -131,6 +145,7 @@ def prepare(settings: Settings) -> Prepared:
     )
     rows, held = data.split(len(table.X), settings.validation, settings.seed)
     X, held_X = table.X[rows], table.X[held]
+    scaler, target = None, None
     if settings.standardise:
         scaler = Standardiser().update(X)
         X, held_X = scaler.transform(X), scaler.transform(held_X) if len(held) else held_X
@@ -142,7 +157,7 @@ def prepare(settings: Settings) -> Prepared:
         X, held_X = X.astype(np.float32), held_X.astype(np.float32)
     if not (np.isfinite(X).all() and np.isfinite(held_X).all()):
         raise DataError("the features hold numbers too large for float32; standardise them or rescale")
-    return Prepared(table, X, y[rows], held_X, y[held], unit)
+    return Prepared(table, X, y[rows], held_X, y[held], unit, scaler, target)
 
 
 def landscape(settings: Settings, prepared: Prepared) -> NetworkLandscape:

@@ -67,9 +67,9 @@ def read_csv(path: str | os.PathLike[str], wanted: Selection, limits: Limits) ->
         try:
             table = _read_rows(lines, wanted, limits)
         except csv.Error as error:
-            raise DataError(f"{lines.place()}: not valid CSV ({plain(error)}); check the quotes") from None
+            raise DataError(f"{lines.place()}: {_not_csv(error)}") from None
         except UnicodeDecodeError:
-            raise DataError(f"{lines.place()}: not UTF-8 text from here on; save it as UTF-8") from None
+            raise DataError(f"{shown(path)}, {_first_bad_byte(file)}; save the file as UTF-8") from None
     _check_finite(shown(path), table)
     return table
 
@@ -80,6 +80,39 @@ def _refuse_other_formats(path: str | os.PathLike[str], file: BinaryIO) -> None:
     for magic, what in _MAGIC.items():
         if start.startswith(magic):
             raise DataError(f"{shown(path)} is {what}, not a CSV file in UTF-8; convert it first")
+
+
+def _not_csv(error: csv.Error) -> str:
+    if "field limit" in str(error):
+        return (
+            f"one field goes on for more than {csv.field_size_limit():,} characters; "
+            "a quote may be open without its end, or this is no table"
+        )
+    return f"not valid CSV ({plain(error)}); check the quotes"
+
+
+def _first_bad_byte(file: BinaryIO) -> str:
+    """Place and value of the first byte that is not UTF-8; text is decoded in blocks, so lines read say little."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line, before = 1, b""
+    file.seek(0)
+    for block in iter(lambda: file.read(2**20), b""):
+        try:
+            decoder.decode(block)
+        except UnicodeDecodeError as error:
+            # bytes of a character that an earlier block began come first in error.object
+            at = error.start - (len(error.object) - len(block))
+            line += _breaks(before, block[: max(at, 0)])
+            return f"line {line}: the byte 0x{error.object[error.start]:02x} is not UTF-8 text"
+        line += _breaks(before, block)
+        before = block[-1:]
+    return f"line {line}: the text ends in the middle of a character"
+
+
+def _breaks(before: bytes, block: bytes) -> int:
+    r"""Line ends in `block`: \n, \r or \r\n, also when `before` ended in the \r of it."""
+    split = int(before == b"\r" and block.startswith(b"\n"))
+    return block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n") - split
 
 
 class _Lines:
