@@ -124,8 +124,17 @@ void HessianProduct<T>::apply_block(const T *vectors, std::int64_t count, T *pro
                                     const Poll &poll) {
   const std::int64_t n = size(), chunks = plan_.chunks_per_group(),
                      in = objective_.network().inputs(), out = objective_.network().outputs();
-  if (static_cast<std::int64_t>(parts_.size()) < plan_.groups * count * n)
+  const bool direct = plan_.groups == 1; // into `products`, which starts at l2·v
+  if (!direct && std::ssize(parts_) < plan_.groups * count * n)
     parts_.resize(static_cast<std::size_t>(plan_.groups * count * n));
+  T *const parts = direct ? products : parts_.data();
+  const T l2 = static_cast<T>(objective_.l2());
+  const std::int64_t ranges = (n + kRange - 1) / kRange;
+  if (direct)
+    parallel_ranges(count * n, kRange, count * n / 4, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i)
+        products[i] = l2 * vectors[i];
+    });
   const Team team{plan_.tiles, &poll};
   // a task: one group with one vector when the primal pass is kept, else with all vectors
   const std::int64_t split = report_.cached ? count : 1, each = count / split;
@@ -136,7 +145,7 @@ void HessianProduct<T>::apply_block(const T *vectors, std::int64_t count, T *pro
       return;
     const Tape<T> *tape = &slot.tape;
     const T *x = nullptr;
-    T *part = parts_.data() + (group * count + first_vector) * n;
+    T *part = parts + (group * count + first_vector) * n;
     if (report_.cached) {
       const Kept &kept = kept_[static_cast<std::size_t>(group * chunks + chunk)];
       tape = &kept.tape;
@@ -158,15 +167,15 @@ void HessianProduct<T>::apply_block(const T *vectors, std::int64_t count, T *pro
         plan_.groups * split, plan_.tiles ? 0 : plan_.rows * n * count / 8,
         [&](std::int64_t id, int slot) {
           const std::int64_t group = id / split, first_vector = id % split * each;
-          if (wave == 0)
-            std::fill_n(parts_.data() + (group * count + first_vector) * n, each * n, T(0));
+          if (wave == 0 && !direct)
+            std::fill_n(parts + (group * count + first_vector) * n, each * n, T(0));
           for (std::int64_t c = wave; c < std::min(chunks, wave + length); ++c)
             task(group, first_vector, c, slots_[static_cast<std::size_t>(slot)]);
         },
         std::ssize(slots_));
   }
-  const T l2 = static_cast<T>(objective_.l2());
-  const std::int64_t ranges = (n + kRange - 1) / kRange;
+  if (direct)
+    return;
   parallel_blocks(ranges * count, n * count * plan_.groups / 4, [&](std::int64_t id, int) {
     const std::int64_t vector = id / ranges, begin = id % ranges * kRange,
                        end = std::min(n, begin + kRange);
@@ -175,7 +184,7 @@ void HessianProduct<T>::apply_block(const T *vectors, std::int64_t count, T *pro
     for (std::int64_t i = begin; i < end; ++i)
       result[i] = l2 * v[i];
     for (std::int64_t g = 0; g < plan_.groups; ++g) {
-      const T *part = parts_.data() + (g * count + vector) * n;
+      const T *part = parts + (g * count + vector) * n;
       for (std::int64_t i = begin; i < end; ++i)
         result[i] += part[i];
     }

@@ -152,7 +152,10 @@ typename Objective<T>::Value Objective<T>::gradient(const T *theta, Selection se
           static_cast<std::size_t>(product(plan.groups, n, "the gradients of all groups")));
     parts = space.gradients.data();
   }
-  std::fill_n(parts, plan.groups * n, T(0));
+  parallel_ranges(plan.groups * n, kRange, plan.groups * n / 8,
+                  [parts](std::int64_t begin, std::int64_t end) {
+                    std::fill(parts + begin, parts + end, T(0));
+                  });
   const double loss = run_chunks(plan, theta, selection, parts, space, poll);
   return finish(plan, loss, theta, gradient, space);
 }
