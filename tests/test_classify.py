@@ -231,6 +231,32 @@ def test_kink_is_said():
     assert "kink" in str(us.classify(separable("|x|", "x2"), np.zeros(2)))
 
 
+def kinked(slope, values, crease, hvp=True):
+    """Slope·|creaseᵀw| + ½Σλᵢwᵢ², whose product knows nothing of the crease."""
+    return us.FunctionLandscape(
+        lambda w: slope * abs(float(crease @ w)) + 0.5 * float(w @ (values * w)),
+        lambda w: slope * np.sign(crease @ w) * crease + values * w,
+        n=len(values),
+        hvp=(lambda w, v: values * v) if hvp else None,
+    )
+
+
+@pytest.mark.parametrize("slope", [1.0, -1.0, -1e-3])
+@pytest.mark.parametrize("n", [3, 40, 800])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_kink_that_the_two_ends_do_not_cross(slope, n, sign):
+    values = sign * np.linspace(1.0, 3.0, n)
+    crease = np.zeros(n)
+    crease[n // 2] = 1.0  # the ends are the first and the last axis
+    cp = us.classify(kinked(slope, values, crease), np.zeros(n))
+    assert cp.verdict is us.Verdict.DEGENERATE
+    assert cp.kink is True
+    assert "kink" in str(cp)
+    smooth = us.classify(kinked(0.0, values, crease), np.zeros(n))
+    assert smooth.verdict is (us.Verdict.LOCAL_MINIMUM if sign > 0 else us.Verdict.LOCAL_MAXIMUM)
+    assert smooth.kink is False
+
+
 def test_a_wrong_lower_bound_is_said():
     text = str(us.classify(lecture(lower_bound=5.0), np.zeros(2)))
     assert "below its stated lower bound 5" in text

@@ -141,7 +141,7 @@ def test_roll_back_when_the_loss_does_not_fall():
     # the product promises negative curvature that the loss does not have
     land = us.FunctionLandscape(lambda w: float(w @ w), lambda w: 2 * w, n=2, hvp=lambda w, v: np.array([-v[0], v[1]]))
     point = np.zeros(2)
-    e = us.escape(land, point, us.classify(land, point))
+    e = us.escape(land, point, us.classify(separable("-x2", "x2"), point))
     assert not e.succeeded
     assert e.loss_after == e.loss_before
     assert np.array_equal(e.theta, point)

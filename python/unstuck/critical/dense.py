@@ -55,6 +55,8 @@ def whole_spectrum(
         upper=float(max(values[-1], ends[1].value) + error),
         low_vector=vectors[:, 0],
         high_vector=vectors[:, -1],
+        low_product=ends[0].product,
+        high_product=ends[1].product,
         values=values,
         error=error,
         slack=0.0 if op.exact else noise,

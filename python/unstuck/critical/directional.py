@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import NonFiniteError
 from ..landscape import Landscape
+from .gate import norm_of
 
 Array = NDArray[Any]
 
@@ -122,10 +123,10 @@ def measure(
     """
     v = np.asarray(direction, dtype=np.float64)
     slope = float(v @ np.asarray(gradient, dtype=np.float64))
-    size = float(np.linalg.norm(theta))
+    size = norm_of(theta)
     eps = float(np.finfo(land.dtype).eps)
     # backward error: slopes are exact for a θ that is off by eps·‖θ‖
-    slope_noise = 2.0 * eps * (float(np.linalg.norm(gradient)) + norm * max(1.0, size))
+    slope_noise = 2.0 * eps * (norm_of(gradient) + norm * max(1.0, size))
 
     def differences(t: float) -> _Differences:
         plus, minus = (slope_at(land, theta, v, sign * t) for sign in (1.0, -1.0))

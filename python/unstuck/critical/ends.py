@@ -29,6 +29,8 @@ class Ends:
         upper: λ_max is not above this.
         low_vector: unit vector (n,), float64.
         high_vector: unit vector (n,), float64.
+        low_product: H·low_vector.
+        high_product: H·high_vector.
         values: all eigenvalues when `complete`, else verified Rayleigh–Ritz values at the low end, ascending.
         error: how far `lower`, `upper` and `values` may be off; already taken off the first two.
         slack: how far `low` and `high` may be off: the noise of difference quotients, 0 for exact products.
@@ -44,6 +46,8 @@ class Ends:
     upper: float
     low_vector: Array
     high_vector: Array
+    low_product: Array
+    high_product: Array
     values: Array
     error: float
     slack: float
@@ -65,20 +69,22 @@ class Quotient:
     Attributes:
         value: yᵀHy/yᵀy, sums in float64.
         noise: how far difference quotients along y differ when their step is doubled; 0 for exact products.
+        product: Hy/‖y‖.
     """
 
     value: float
     noise: float
+    product: Array
 
 
 def rayleigh(land: Landscape, theta: Array, op: HessianOperator, y: Array) -> Quotient:
     """yᵀHy/yᵀy from one fresh product; y is rounded to the operator's type first and its norm taken after that."""
     rounded = y.astype(op.dtype)
     wide = rounded.astype(np.float64)
-    product = finite_product(op, rounded).astype(np.float64)
     size = norm_of(wide)
-    value = float((wide / size) @ (product / size))
-    return Quotient(value, 0.0 if op.exact else difference_noise(land, theta, wide / size, value))
+    product = finite_product(op, rounded).astype(np.float64) / size
+    value = float((wide / size) @ product)
+    return Quotient(value, 0.0 if op.exact else difference_noise(land, theta, wide / size, value), product)
 
 
 def difference_noise(land: Landscape, theta: Array, v: Array, value: float) -> float:

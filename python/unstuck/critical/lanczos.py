@@ -223,7 +223,7 @@ class _Run:
         allowed = max(min(self.end - op.products - 1, self.most_verified), 1)
         count = min(max(state.count_below(-tau), 1), allowed, state.k)
         pairs = np.asarray(state.ritz_vectors([*range(count), state.k - 1]), dtype=np.float64)
-        values, vector = _rayleigh_ritz(op, pairs[:, :count])
+        values, vector, product = _rayleigh_ritz(op, pairs[:, :count])
         high_vector = pairs[:, -1] / norm_of(pairs[:, -1])
         high = rayleigh(self.land, self.theta, op, high_vector)
         ritz = state.ritz_values()
@@ -241,6 +241,8 @@ class _Run:
             upper=view.upper,
             low_vector=vector,
             high_vector=high_vector,
+            low_product=product,
+            high_product=high.product,
             values=values,
             error=view.error,
             slack=0.0 if op.exact else self.noise,
@@ -260,8 +262,8 @@ class _Run:
         )
 
 
-def _rayleigh_ritz(op: HessianOperator, vectors: Array) -> tuple[Array, Array]:
-    """Rayleigh–Ritz on fresh products of `vectors` (n, q): values, ascending, and the unit vector of the lowest.
+def _rayleigh_ritz(op: HessianOperator, vectors: Array) -> tuple[Array, Array, Array]:
+    """Rayleigh–Ritz on fresh products of `vectors` (n, q): values, ascending, the lowest one's unit vector y, and Hy.
 
     H has at least as many eigenvalues below any number as there are values below it (Courant–Fischer).
     """
@@ -273,7 +275,8 @@ def _rayleigh_ritz(op: HessianOperator, vectors: Array) -> tuple[Array, Array]:
     projected = wide.T @ products
     values, weights = scipy.linalg.eigh((projected + projected.T) / 2, wide.T @ wide)
     lowest = wide @ weights[:, 0]
-    return values, lowest / norm_of(lowest)
+    size = norm_of(lowest)
+    return values, lowest / size, products @ weights[:, 0] / size
 
 
 def _predicted(state: Any, error: float, delta: float, end: str, target: float) -> int | None:

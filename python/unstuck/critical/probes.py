@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError, NonDeterministicError, NonFiniteError, OperatorError
 from ..landscape import Landscape, check_theta
 from ..operators import HessianOperator
+from .agreement import check_gradient, check_product
 from .gate import norm_of
 
 Array = NDArray[Any]
@@ -27,12 +28,14 @@ class Probe:
         gradient: ∇L(θ), (n,).
         noise: absolute error of vᵀHv for unit v, in units of H; a lower bound, raised by later measurements.
         size: ‖Hv‖ of a random unit vector, a first idea of the size of H.
+        lines: unit vectors and their quotients, [(v, vᵀHv)], as the probes met them.
     """
 
     loss: float
     gradient: Array
     noise: float
     size: float
+    lines: list[tuple[Array, float]]
 
 
 def finite_theta(land: Landscape, theta: Any) -> Array:
@@ -85,7 +88,7 @@ def finite_product(op: HessianOperator, v: Array) -> Array:
 
 
 def probe(land: Landscape, theta: Array, op: HessianOperator, rng: np.random.Generator) -> Probe:
-    """Loss and gradient twice, one product twice, and a second product for symmetry and noise.
+    """Loss and gradient twice and along a line, one product twice, and a second product for symmetry and noise.
 
     The second vector is u = Hv/‖Hv‖: |uᵀHv − vᵀHu| then compares numbers of the size ‖Hv‖, where a random u would
     hide an asymmetry behind its 1/√n overlap.
@@ -93,7 +96,8 @@ def probe(land: Landscape, theta: Array, op: HessianOperator, rng: np.random.Gen
     Raises:
         NonFiniteError: a NaN or an infinity in loss, gradient or product.
         NonDeterministicError: the same call gave two different results.
-        OperatorError: the operator is not symmetric, or a size is wrong.
+        OperatorError: the operator is not symmetric, a size is wrong, or loss, gradient and product contradict each
+            other.
     """
     loss, gradient = finite_gradient(land, theta)
     v = rng.standard_normal(land.n).astype(op.dtype)
@@ -109,10 +113,18 @@ def probe(land: Landscape, theta: Array, op: HessianOperator, rng: np.random.Gen
             "dropout, augmentation and shuffling, so that there is one surface to look at"
         )
     _same_twice(land, theta, loss, gradient, size, root)
+    check_gradient(land, theta, gradient, rng.spawn(1)[0])
     noise = max(jitter, op.noise, float(np.finfo(op.dtype).eps) * size)
+    lines = [(v, float(v.astype(np.float64) @ w))]
     if size > 0.0:
-        noise = max(noise, _asymmetry(op, v, w, size))
-    return Probe(loss, gradient, noise, size)
+        u = (w / size).astype(op.dtype)
+        z = finite_product(op, u)
+        noise = max(noise, _asymmetry(op, v, w, u, z))
+        lines += _between(v, w, u, z)
+    if op.exact:
+        share, where = 0.01, "a random unit vector"
+        check_product(land, theta, gradient, v, w, share=share, floor=10.0 * noise, where=where)
+    return Probe(loss, gradient, noise, size, lines)
 
 
 def _same_twice(land: Landscape, theta: Array, loss: float, gradient: Array, size: float, root: float) -> None:
@@ -131,16 +143,26 @@ def _same_twice(land: Landscape, theta: Array, loss: float, gradient: Array, siz
         )
 
 
-def _asymmetry(op: HessianOperator, v: Array, w: Array, size: float) -> float:
-    """|uᵀHv − vᵀHu| for u = Hv/‖Hv‖, per unit lengths."""
-    u = (w / size).astype(op.dtype)
-    z = finite_product(op, u)
+def _asymmetry(op: HessianOperator, v: Array, w: Array, u: Array, z: Array) -> float:
+    """|uᵀHv − vᵀHu| for w = Hv, z = Hu, per unit lengths."""
     wide_v, wide_u = v.astype(np.float64), u.astype(np.float64)
+    size = norm_of(w)
     gap = abs(float(wide_u @ w) - float(wide_v @ z)) / (norm_of(v) * norm_of(u))
     # difference quotients are symmetric only as far as the step, rounding and kinks let them
     if gap > (1e-3 if op.exact else 0.5) * size + 10 * op.noise:
         raise OperatorError(asymmetric(gap, size, op.exact))
     return gap
+
+
+def _between(v: Array, w: Array, u: Array, z: Array) -> list[tuple[Array, float]]:
+    """Unit vectors along v + u and v − u with their quotients, from w = Hv and z = Hu."""
+    lines = []
+    for sign in (1.0, -1.0):
+        along = v.astype(np.float64) + sign * u
+        square = float(along @ along)
+        if square > 1e-2:  # else u is v or −v, and the quotient would be rounding
+            lines.append((along / np.sqrt(square), float(along @ (w + sign * z)) / square))
+    return lines
 
 
 def asymmetric(gap: float, size: float, exact: bool = True) -> str:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, ArgumentTypeError, NonFiniteError
+from ..errors import ArgumentError, ArgumentTypeError
 from ..landscape import Landscape
 from ..operators import HessianOperator, as_operator
 from . import dense, lanczos, probes, rules
-from .directional import DirectionalModel, measure
 from .ends import Ends
 from .gate import Gate, gate, norm_of, radius_at
+from .lines import Lines
 from .result import Bracket, CriticalPoint, Verdict
 
 Array = NDArray[Any]
@@ -37,11 +37,13 @@ def classify(
 ) -> CriticalPoint:
     """What kind of point is `theta`: saddle, minimum, maximum, degenerate, or not critical at all?
 
-    Probes come first: loss, gradient and product must be finite and the same twice, the operator symmetric; what
-    products are off by is measured and widens the tolerance. Then the ends of the Hessian's spectrum: all of it for
-    n ≤ 512 (or `exact=True`), else Lanczos from a Gaussian start with both ends watched.
+    Probes come first: loss, gradient and product must be finite, the same twice and, along a line, each the derivative
+    of the one before; the operator must be symmetric; what products are off by is measured and widens the tolerance.
+    Then the ends of the Hessian's spectrum: all of it for n ≤ 512 (or `exact=True`), else Lanczos from a Gaussian start
+    with both ends watched.
 
-    At a kink that was found (a unit of a ReLU network exactly at zero, a slope that jumps) second derivatives hold on
+    At a kink that was found (a unit of a ReLU network exactly at zero; a slope that jumps along an end of the
+    spectrum, or along one of a few random directions before a minimum or maximum is stated) second derivatives hold on
     one side only, and the verdict is DEGENERATE instead of a minimum or maximum.
 
     Guarantee: STRICT_SADDLE is proved by two vectors v, u whose quotients vᵀHv < −τ and uᵀHu > +τ were computed
@@ -68,7 +70,8 @@ def classify(
         ArgumentError: theta is missing or has a wrong shape, or an argument is out of range.
         NonFiniteError: theta, the loss, the gradient or a product is not finite.
         NonDeterministicError: the same call gave two different results (dropout, shuffling).
-        OperatorError: the operator is not symmetric, or a callback returned a wrong size.
+        OperatorError: the operator is not symmetric, a callback returned a wrong size, or loss, gradient and product
+            do not belong together.
 
     Source: the a-posteriori bound is that of van Dorsselaer, Hochstenbach and van der Vorst (2000), SIAM Journal on
     Matrix Analysis 22; the test of what is critical compares the decreases of Royer, O'Neill and Wright (2020).
@@ -153,37 +156,16 @@ def _judge(
     land: Landscape, theta: Array, op: HessianOperator, probe: probes.Probe, ends: Ends, asked: float | None
 ) -> _Judged:
     tolerance = rules.tolerance_for(asked, ends.norm, ends.noise, ends.error)
-    radius = radius_at(theta)
-
-    def along(vector: Array, curvature: float) -> DirectionalModel | None:
-        try:
-            return measure(
-                land,
-                theta,
-                vector,
-                curvature=curvature,
-                gradient=probe.gradient,
-                norm=ends.norm,
-                radius=radius,
-                noise=op.noise if op.exact else ends.noise,
-            )
-        except NonFiniteError:  # theta lies at the edge of where the loss is defined
-            return None
-
-    gradient_norm = norm_of(probe.gradient)
-    low = along(ends.low_vector, ends.low)
+    lines = Lines(land, theta, op, probe, ends, tolerance)
+    low = lines.lowest()
     third = 0.0 if ends.low >= -tolerance else float("inf") if low is None else low.third
-    opening = gate(gradient_norm, ends.low, ends.norm, tolerance, radius, third)
+    opening = gate(norm_of(probe.gradient), ends.low, ends.norm, tolerance, radius_at(theta), third)
     verdict = rules.verdict_for(ends, tolerance, opening)
-    models = [low] if verdict is Verdict.NOT_CRITICAL else [low, along(ends.high_vector, ends.high)]
+    models = [low] if verdict is Verdict.NOT_CRITICAL else [low, lines.highest()]
     kinks = [None if model is None else model.kink for model in models]
-    if verdict in (Verdict.LOCAL_MINIMUM, Verdict.LOCAL_MAXIMUM):
-        # directions in between may cross a kink that the two ends do not: a landscape may know of one
-        at_kink = getattr(land, "at_kink", None)
-        kinks.append(at_kink is not None and bool(at_kink(theta)))
-        if True in kinks:
-            verdict = Verdict.DEGENERATE
     kink = True if True in kinks else None if None in kinks else False
+    if verdict in (Verdict.LOCAL_MINIMUM, Verdict.LOCAL_MAXIMUM) and (kink or lines.kink_between()):
+        verdict, kink = Verdict.DEGENERATE, True
     return _Judged(verdict, tolerance, opening, kink)
 
 

@@ -64,8 +64,9 @@ class CriticalPoint:
         gradient_norm: ‖∇L(θ)‖.
         products: Hessian-vector products used.
         seconds: wall-clock time used.
-        kink: True when the loss has a kink along an end of the spectrum (no second derivative there), False when
-            not, None when rounding hides it, or the loss bends otherwise than its Hessian product says.
+        kink: True when the loss has a kink along an end of the spectrum (no second derivative there), or, where a
+            minimum or maximum would be stated, along another direction that was tried; False when not, None when
+            rounding hides it or the loss bends otherwise than its Hessian product says.
         confidence: probability with which the certified ends of the brackets hold; 1.0 when the whole spectrum
             was computed. Rounding is a widening of the brackets, never part of this probability.
         certificate: JSON-able record that `unstuck.verify` re-checks.

@@ -32,6 +32,7 @@ class Objective:
         self.n, self.dtype, self.blocks = land.n, land.dtype, land.blocks
         self.lower_bound = land.lower_bound
         self.samples = land.samples if sample is None else len(sample)
+        self.at_kink = getattr(land, "at_kink", None)  # penalties are smooth
 
     def loss(self, theta: Array, batch: Array | None = None) -> float:
         """The objective at θ."""
