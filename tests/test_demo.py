@@ -40,6 +40,9 @@ def test_the_sentence_holds_the_measured_numbers(told):
     for name, form in (("stuck_loss", ".4g"), ("accuracy", ".1%"), ("loss", ".3g"), ("stuck_updates", "d")):
         assert format(result.outcome[name], form) in result.sentence
     assert "strict saddle" in result.sentence
+    # what is classified is the quiet point that the noisy run hovers around, not where it stands
+    assert 0 < result.outcome["saddle_distance"] < 0.1
+    assert f"hovered within {result.outcome['saddle_distance']:.2g} of a strict saddle" in result.sentence
     assert result.report.sentence == result.sentence
 
 

@@ -35,6 +35,7 @@ LEVEL = Level(loss=2.0, lower_bound=0.0, baseline=2.3, start=2.3, samples=100, o
 SADDLE = Geometry(
     samples=100,
     distance=0.0,
+    loss=2.0,
     verdict=us.Verdict.STRICT_SADDLE,
     lambda_min=(-0.5, -0.49),
     lambda_max=(1.0, 1.1),
@@ -44,6 +45,7 @@ SADDLE = Geometry(
     curvature_decrease=1e-5,
     downhill=True,
     at_lower_bound=False,
+    kink=False,
     confidence=1 - 1e-6,
 )
 MINIMUM = replace(SADDLE, verdict=us.Verdict.LOCAL_MINIMUM, lambda_min=(0.1, 0.2), downhill=False)
@@ -142,6 +144,19 @@ SITUATIONS = [
     ("point at a minimum", point(MINIMUM), "CONVERGED"),
     ("point at a minimum above the target",
      replace(point(MINIMUM), level=replace(LEVEL, start=None, target=1.0)), "LOCAL_MINIMUM"),
+    ("a minimum that meets the target, and a run that hovers above it",
+     run(level=replace(LEVEL, target=1.0), geometry=replace(MINIMUM, loss=0.9, distance=0.1), smaller_lr=SAME),
+     "UNDECIDED"),
+    ("a minimum above the target, and a run that hovers above it",
+     run(level=replace(LEVEL, target=1.0), geometry=replace(MINIMUM, loss=1.1, distance=0.1)), "LOCAL_MINIMUM"),
+    ("another start is better than the run, but not than the minimum that it hovers above",
+     run(geometry=replace(MINIMUM, loss=1.0, distance=0.1), smaller_lr=SAME, restart=fork(1.0)), "UNDECIDED"),
+    ("hovers far above a point at the lower bound",
+     run(geometry=replace(MINIMUM, loss=0.0, distance=0.1, at_lower_bound=True)), "UNDECIDED"),
+    ("hovers a little above a point at the lower bound",
+     run(level=replace(LEVEL, loss=1e-3), geometry=replace(MINIMUM, loss=0.0, distance=1e-3, at_lower_bound=True)),
+     "CONVERGED"),
+    ("a kink, nothing lower", point(replace(FLAT_PLACE, kink=True), descent=NOTHING_LOWER), "CONVERGED"),
     ("at the lower bound", run(geometry=replace(FLAT_PLACE, at_lower_bound=True), smaller_lr=SAME), "CONVERGED"),
     # steps
     ("steep, a smaller step helps", run(geometry=SLOPE, stability=STEEP, smaller_lr=fork(1.0)), "STEP_TOO_LARGE"),
@@ -298,3 +313,31 @@ def test_a_fall_that_has_ended_is_seen():
         assert (trend.falling and not has_stalled(series, trend)) is goes_on
     assert still_lower(going)
     assert not still_lower(np.ones(240) + 0.02 * rng.standard_normal(240))
+
+
+def test_an_open_question_says_what_was_tried():
+    def question(evidence):
+        return rules.judge(evidence)[0].reason
+
+    assert "its curvature alone does not tell" in question(run(geometry=SLOPE))
+    assert "only a run could be tried out" in question(point(FLAT_PLACE))
+    assert "nothing that was tried" in question(run(geometry=SLOPE, smaller_lr=SAME))
+
+
+def test_a_kink_is_put_into_words():
+    at_kink = replace(FLAT_PLACE, kink=True, lambda_min=(0.5, 0.5))
+    found = rules.judge(point(at_kink, descent=LOWER))[0]
+    assert found.reason.startswith("the loss has a kink")
+    (fact,) = [f for f in wording.facts(point(at_kink)) if f.label == "kind of point"]
+    assert "kink" in fact.sentence
+    assert "flat within the tolerance" not in fact.sentence
+    assert fact.data["kink"] is True
+    saddle = replace(SADDLE, kink=True)
+    assert "kink" in next(f for f in wording.facts(point(saddle)) if f.label == "kind of point").sentence
+
+
+def test_a_saddle_that_the_run_hovers_around_is_not_where_it_stands():
+    near = replace(SADDLE, distance=0.028)
+    found = rules.judge(run(geometry=near, escape=fork(1.0), smaller_lr=SAME))[0]
+    assert found.cause is us.Cause.STRICT_SADDLE
+    assert found.reason.startswith("the run hovers within 0.028 of a point with gradient norm")

@@ -149,7 +149,7 @@ def held_out_accuracy(trainer: Trainer) -> float:
 
 def numbers(story: Story) -> dict[str, Any]:
     """The outcome."""
-    point, way_out = story.found.point, story.way_out
+    point, way_out, geometry = story.found.point, story.way_out, story.found.measured.geometry
     final = story.run.land.loss(story.run.theta)
     return {
         "escaped": way_out is not None and way_out.succeeded and final < way_out.loss_before,
@@ -158,6 +158,7 @@ def numbers(story: Story) -> dict[str, Any]:
         "stuck_updates": story.stuck_at,
         "stuck_loss": story.found.measured.level.loss,
         "stuck_accuracy": story.stuck_accuracy,
+        "saddle_distance": None if geometry is None else geometry.distance,
         "gradient_norm": None if point is None else point.gradient_norm,
         "lambda_min": None if point is None else [point.lambda_min.lower, point.lambda_min.upper],
         "lambda_max": None if point is None else [point.lambda_max.lower, point.lambda_max.upper],
@@ -185,10 +186,12 @@ def words(story: Story) -> str:
         if n["escaped"]
         else f"a step along it did not help: the loss is {n['loss']:.4g} after {AFTERWARDS} epochs more"
     )
+    place = f"hovered within {n['saddle_distance']:.2g} of" if n["saddle_distance"] else "sat on"
     return (
         f"After {n['stuck_updates']} updates the loss stood still at {n['stuck_loss']:.4g} with "
-        f"{n['stuck_accuracy']:.1%} of the held-out images right, because the run sat on a strict saddle: gradient "
-        f"norm {point.gradient_norm:.2g}, curvature {point.lambda_min.upper:.4g} along a verified direction; {ending}."
+        f"{n['stuck_accuracy']:.1%} of the held-out images right, because the run {place} a strict saddle: gradient "
+        f"norm {point.gradient_norm:.2g} there, curvature {point.lambda_min.upper:.4g} along a verified direction; "
+        f"{ending}."
     )
 
 

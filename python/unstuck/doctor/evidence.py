@@ -96,6 +96,7 @@ class Geometry:
     Attributes:
         samples: how many samples the curvature was taken on; None without data.
         distance: from θ to the point; not 0 where a noisy run hovers around it.
+        loss: the objective at the point, on the samples of `Level.loss`.
         verdict: its verdict.
         lambda_min: (lower, upper) of the smallest eigenvalue.
         lambda_max: (lower, upper) of the largest.
@@ -105,11 +106,13 @@ class Geometry:
         curvature_decrease: what negative curvature promises within the gate's radius.
         downhill: whether a direction of negative curvature was verified.
         at_lower_bound: whether the loss is at the landscape's lower bound.
+        kink: whether the loss has a kink there, which curvature does not see; None where rounding hides it.
         confidence: with which the certified ends hold.
     """
 
     samples: int | None
     distance: float
+    loss: float
     verdict: Verdict
     lambda_min: tuple[float, float]
     lambda_max: tuple[float, float]
@@ -119,14 +122,16 @@ class Geometry:
     curvature_decrease: float
     downhill: bool
     at_lower_bound: bool
+    kink: bool | None
     confidence: float
 
     @staticmethod
-    def of(cp: CriticalPoint, samples: int | None = None, distance: float = 0.0) -> Geometry:
+    def of(cp: CriticalPoint, loss: float, samples: int | None = None, distance: float = 0.0) -> Geometry:
         """The numbers of a classification."""
         return Geometry(
             samples=samples,
             distance=distance,
+            loss=loss,
             verdict=cp.verdict,
             lambda_min=(cp.lambda_min.lower, cp.lambda_min.upper),
             lambda_max=(cp.lambda_max.lower, cp.lambda_max.upper),
@@ -136,6 +141,7 @@ class Geometry:
             curvature_decrease=cp.gate.curvature_decrease,
             downhill=cp.direction is not None,
             at_lower_bound=cp.at_lower_bound,
+            kink=cp.kink,
             confidence=cp.confidence,
         )
 

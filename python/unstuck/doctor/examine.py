@@ -96,7 +96,7 @@ def _examine_run(work: Examination, run: Trainer) -> None:
     if rules.is_settled(work.evidence):
         return
     _look_at_curvature(work, run)
-    if work.point is not None and work.point.at_lower_bound:
+    if rules.rests_at_bound(work.evidence):
         return  # nothing can be lower
     direction = _look_around(work)
     _try_forks(work, run, course, direction)
@@ -110,7 +110,8 @@ def _look_at_curvature(work: Examination, run: Trainer | None) -> None:
     cp = work.measure("curvature", probes.look_at_point, subject, work.place, 0.25 * clock.seconds)
     if cp is not None:
         work.point = cp
-        work.learn(geometry=Geometry.of(cp, subject.curved.samples, distance(work.place, subject.theta)))
+        loss, away = float(subject.objective.loss(work.place)), distance(work.place, subject.theta)
+        work.learn(geometry=Geometry.of(cp, loss, subject.curved.samples, away))
     if run is not None:
         work.learn(stability=work.measure("stability", probes.measure_stability, subject, run))
 

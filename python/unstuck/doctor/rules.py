@@ -126,8 +126,10 @@ def strict_saddle(e: Evidence) -> Finding | None:
     g = e.geometry
     if g is None or not g.downhill:
         return None
+    where = f"the run hovers within {g.distance:.2g} of a point with " if g.distance else ""
     reason = (
-        f"gradient norm {g.gradient_norm:.3g}, while the curvature along a verified direction is {g.lambda_min[1]:.4g}"
+        f"{where}gradient norm {g.gradient_norm:.3g}, while the curvature along a verified direction is "
+        f"{g.lambda_min[1]:.4g}"
     )
     if not e.has_run:
         return None if g.verdict is Verdict.NOT_CRITICAL else Finding(Cause.STRICT_SADDLE, 0.95, reason)
@@ -154,10 +156,8 @@ def flat_saddle(e: Evidence) -> Finding | None:
         return None
     if e.descent is None or not e.descent.verified or not _at_rest(e):
         return None
-    reason = (
-        f"no curvature beyond ±{g.tolerance:.3g} leads down, yet the loss is lower by {e.descent.decrease:.3g} "
-        f"within a distance of {e.descent.radius:.3g}"
-    )
+    known = "the loss has a kink here" if g.kink else f"no curvature beyond ±{g.tolerance:.3g} leads down"
+    reason = f"{known}, yet the loss is lower by {e.descent.decrease:.3g} within a distance of {e.descent.radius:.3g}"
     if not e.has_run:
         return Finding(Cause.FLAT_SADDLE, 0.9, reason)
     if e.push is None or (strength := min(_benefit(e, e.push), _beyond_own_fall(e, e.push))) < 1.0:
@@ -172,15 +172,24 @@ def local_minimum(e: Evidence) -> Finding | None:
         return None
     if e.smaller_lr is not None and _benefit(e, e.smaller_lr) >= 1.0:
         return None  # the run does not sit in the minimum, it hovers above it
-    reason = f"every curvature is certified above {g.lambda_min[0]:.3g} at loss {e.level.loss:.4g}"
+    reason = f"every curvature is certified above {g.lambda_min[0]:.3g} at loss {g.loss:.4g}"
+    if g.distance:
+        reason += f", {g.distance:.3g} from where the run stands"
     target = e.level.target
     if target is not None:
-        above = e.level.loss > target
+        above = g.loss > target
         return Finding(Cause.LOCAL_MINIMUM, 0.95, f"{reason}, above the target {target:.4g}") if above else None
-    if e.restart is not None and e.restart.gain > max(SUBSTANTIAL * e.scale, STANDARD_ERRORS * e.restart.error):
-        strength = e.restart.gain / max(SUBSTANTIAL * e.scale, 1e-300)
-        return Finding(Cause.LOCAL_MINIMUM, sure(strength), f"{reason}, and {_helped(e.restart)}")
+    if e.restart is not None:
+        gain, least = g.loss - e.restart.loss, max(SUBSTANTIAL * e.scale, STANDARD_ERRORS * e.restart.error, 1e-300)
+        if gain > least:
+            return Finding(Cause.LOCAL_MINIMUM, sure(gain / least), f"{reason}, and {_helped(e.restart)}")
     return None
+
+
+def rests_at_bound(e: Evidence) -> bool:
+    """Whether the loss is at its lower bound: that of the point, and that of the run, which may hover above it."""
+    g = e.geometry
+    return g is not None and g.at_lower_bound and e.level.loss - g.loss <= MATERIAL * e.scale
 
 
 def converged(e: Evidence) -> Finding | None:
@@ -188,7 +197,7 @@ def converged(e: Evidence) -> Finding | None:
     g, target = e.geometry, e.level.target
     if not_finite(e) is not None or g is None or not _at_rest(e):
         return None
-    if g.at_lower_bound:
+    if rests_at_bound(e):
         return Finding(Cause.CONVERGED, 0.98, f"the loss {e.level.loss:.4g} is at its lower bound")
     if target is not None:
         reason = f"the loss {e.level.loss:.4g} meets the target {target:.4g}"
@@ -226,8 +235,8 @@ def _converged_point(e: Evidence, g: Geometry) -> Finding | None:
     if g.verdict is Verdict.DEGENERATE and not g.downhill and steep and e.descent is not None:
         if e.descent.verified:
             return None
-        reason = f"no curvature leads down by more than {g.tolerance:.3g}, and no lower loss was found close by"
-        return Finding(Cause.CONVERGED, 0.6, reason)
+        known = "the loss has a kink here" if g.kink else f"no curvature leads down by more than {g.tolerance:.3g}"
+        return Finding(Cause.CONVERGED, 0.6, f"{known}, and no lower loss was found close by")
     return None
 
 
@@ -325,10 +334,13 @@ def _open_question(e: Evidence) -> str:
             f"this is no critical point: the gradient promises a fall of {g.gradient_decrease:.3g}, "
             "so only a run can show why it would be stuck here"
         )
-    helpful = [
-        f for f in (e.smaller_lr, e.larger_lr, e.larger_batch, e.escape, e.push, e.restart) if f and benefits(e, f)
-    ]
+    forks = (e.smaller_lr, e.larger_lr, e.larger_batch, e.escape, e.push, e.restart)
+    tried = [fork for fork in forks if fork is not None]
+    helpful = [fork for fork in tried if benefits(e, fork)]
     if helpful:
         best = max(helpful, key=lambda fork: fork.gain)
         return f"{_helped(best)}, but no single cause explains it"
-    return f"the point is {g.verdict.name}, and nothing that was tried tells the causes apart"
+    if tried:
+        return f"the point is {g.verdict.name}, and nothing that was tried tells the causes apart"
+    more = "its curvature alone does not tell" if e.has_run else "only a run could be tried out further"
+    return f"the point is {g.verdict.name}, and {more}"

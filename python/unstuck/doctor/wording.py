@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ..critical import Verdict
 from ..report.facts import Fact, Status
 from .causes import Cause
 from .evidence import Continuation, Descent, Evidence, Fork, Geometry, Level, Stability
@@ -110,8 +111,11 @@ def _continuation(c: Continuation) -> Fact:
 
 def _geometry(g: Geometry) -> Fact:
     low, high = g.lambda_min, g.lambda_max
+    what = g.verdict.value
+    if g.kink and g.verdict is Verdict.DEGENERATE:
+        what = "the loss has a kink, where curvature holds on one side only and cannot decide"
     text = (
-        f"{g.verdict.value}; lowest curvature in [{_n(low[0])}, {_n(low[1])}], highest in [{_n(high[0])}, "
+        f"{what}; lowest curvature in [{_n(low[0])}, {_n(low[1])}], highest in [{_n(high[0])}, "
         f"{_n(high[1])}], flat within ±{_n(g.tolerance)}, gradient norm {_n(g.gradient_norm)}"
     )
     if g.samples is not None:
@@ -119,7 +123,8 @@ def _geometry(g: Geometry) -> Fact:
     if g.distance:
         text = f"at a distance of {_n(g.distance)}, where descent on all data comes to rest: {text}"
     bad: Status = "bad" if g.downhill else "info"
-    return Fact("kind of point", g.verdict.name, bad, _sentence(text), asdict(g))
+    parts = ["the loss has a kink there"] if g.kink and g.verdict is not Verdict.DEGENERATE else []
+    return Fact("kind of point", g.verdict.name, bad, _sentence(text, parts), asdict(g))
 
 
 def _stability(s: Stability) -> Fact:
