@@ -84,6 +84,17 @@ def test_budget_is_kept():
     assert not found.converged
 
 
+def test_one_solve_does_not_take_the_whole_budget():
+    # a condition number of 10⁶: the first solve alone could use up any budget
+    rng = np.random.default_rng(0)
+    curvatures = np.logspace(-6, 0, 600) * np.where(np.arange(600) % 3 == 0, -1, 1)
+    solves = []
+    land = quadratic(curvatures, rng.standard_normal(600))
+    us.find_critical(land, np.zeros(600), max_products=800, progress=lambda done, most: solves.append(done))
+    assert max(np.diff([0, *solves])) <= 800 // 8
+    assert len(solves) >= 6
+
+
 def test_the_start_is_returned_when_it_is_critical():
     found = us.find_critical(lecture(), np.zeros(2))
     assert found.converged

@@ -58,3 +58,27 @@ def test_long_calls_answer_a_signal(name):
     assert {what: t for what, t in answers.items() if t is not None and t > ANSWER} == {}
     np.testing.assert_array_equal(H @ V[:, 0], first)
     assert land.loss(theta, np.arange(100)) == loss
+
+
+def test_the_whole_spectrum_answers_a_signal():
+    # after the matrix is built comes one call of LAPACK, which nothing can stop
+    built = []
+    matrix = np.random.default_rng(0).standard_normal((1800, 1800))
+    matrix += matrix.T
+    land = us.FunctionLandscape(
+        lambda w: 0.5 * float(w @ matrix @ w), lambda w: matrix @ w, n=1800, hvp=lambda w, v: matrix @ v
+    )
+
+    def arm(done, most):
+        if done >= 1800:
+            built.append(time.perf_counter())
+            signal.setitimer(signal.ITIMER_REAL, DELAY)
+
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            us.classify(land, np.zeros(1800), exact=True, progress=arm)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, previous)
+    assert time.perf_counter() - built[-1] - DELAY < ANSWER

@@ -1,4 +1,4 @@
-"""Ctrl-C at safe points only: a signal that arrives during an update is delivered right after it."""
+"""Ctrl-C: at safe points only during an update, at once during one long call that nothing can stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,36 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+def interruptible(work: Callable[[], Result]) -> Result:
+    """The result of `work`, computed in a thread of its own while this one waits and hears signals.
+
+    For one long call that cannot be stopped and leaves the interpreter's lock to others, as LAPACK called by NumPy.
+    After Ctrl-C it runs to its end in the background, up to which it keeps its memory; its result is dropped.
+
+    Raises:
+        Whatever `work` raises, or the handler of a signal that arrives meanwhile (KeyboardInterrupt).
+    """
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="unstuck-linear-algebra", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 class Interrupts:

@@ -26,6 +26,7 @@ Array = NDArray[Any]
 
 METHODS = ("newton", "gradient-norm")
 _HALVINGS = 30
+_FEWEST_PER_SOLVE = 16  # products
 _JUDGING = 300  # most products for the last test
 
 
@@ -74,8 +75,9 @@ def find_critical(
         land: the landscape.
         theta: the start (n,), not changed. None: the landscape's current point.
         method: "newton": H·p = −g solved by MINRES (the least-squares step where H is singular), halved until ‖g‖
-            falls; quadratic convergence. "gradient-norm": L-BFGS on ½‖∇L‖², whose gradient is H·g, one product per
-            step; cheaper steps, many more of them.
+            falls; quadratic convergence; one solve takes at most an eighth of the budget (or 16 products).
+            "gradient-norm": L-BFGS on ½‖∇L‖², whose gradient is H·g, one product per step; cheaper steps, many more
+            of them.
         tolerance: stop at ‖∇L‖ ≤ tolerance. None: a thousandth of what counts as converged, or
             what rounding leaves.
         max_products: most Hessian-vector products. A quarter of them, at most 300, is kept to let `classify` judge
@@ -182,7 +184,9 @@ class _Search:
     def newton(self) -> _Step | None:
         """MINRES for H·p = −g; the nearer, the more exactly. bᵀr = ‖r‖² gives the slope for free."""
         rtol = max(min(0.1, (self.size / self.start) ** 0.5 * 0.1), 1e-10)
-        limit = min(self.budget - self.products, max(self.land.n, 3) * 2)
+        # an eighth of the budget: several cruder steps lead further than one exact one
+        share = max(self.budget // 8, _FEWEST_PER_SOLVE)
+        limit = min(self.budget - self.products, 2 * max(self.land.n, 3), share)
         solution = minres(self.product, -self.gradient, rtol=rtol, limit=limit)
         self.norms.append(solution.norm)
         slope = solution.residual**2 - self.size**2

@@ -7,11 +7,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from ..certificate import dense_certificate
-from ..curvature.dense import dense_matrix, tridiagonal_form
+from ..curvature.dense import dense_matrix, eigenvalues_and_vectors, tridiagonal_form
 from ..errors import OperatorError
 from ..landscape import Landscape
 from ..operators import HessianOperator
@@ -42,7 +41,7 @@ def whole_spectrum(
     size = norm_of(symmetric.ravel())
     if skew > (1e-3 if op.exact else 0.5) * size + 10 * op.noise * symmetric.shape[0] ** 0.5:
         raise OperatorError(asymmetric(skew, size, op.exact))
-    values, vectors = scipy.linalg.eigh(symmetric)
+    values, vectors = eigenvalues_and_vectors(symmetric)
     ends = [rayleigh(land, theta, op, vectors[:, i]) for i in (0, -1)]
     misses = [abs(ends[i].value - values[i]) for i in (0, -1)]
     noise = max(noise, skew, *misses, *(end.noise for end in ends))

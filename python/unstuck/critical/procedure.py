@@ -60,7 +60,8 @@ def classify(
         max_products: most Hessian-vector products, ≥ 8; UNDECIDED when they do not suffice. None: as many as the
             whole spectrum takes (n ≤ 512), else 1000 and what the memory budget holds.
         seed: of the random vectors; the same seed gives the same answer to the bit.
-        exact: True: the whole spectrum for n ≤ 3000. False: Lanczos from n = 3 on. None: by n and max_products.
+        exact: True: the whole spectrum for n ≤ 3000; Ctrl-C ends it at once, while one call of LAPACK may run on in the
+            background for seconds. False: Lanczos from n = 3 on. None: by n and max_products.
         progress: called as progress(products, most products).
 
     Returns:
