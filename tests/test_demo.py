@@ -8,6 +8,7 @@ import pytest
 
 import unstuck as us
 from unstuck import demo
+from unstuck.number_text import apart
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,11 @@ def test_it_is_quick(told):
 
 def test_the_sentence_holds_the_measured_numbers(told):
     result = told[0]
-    for name, form in (("stuck_loss", ".4g"), ("accuracy", ".1%"), ("loss", ".3g"), ("stuck_updates", "d")):
+    for name, form in (("accuracy", ".1%"), ("loss", ".3g"), ("stuck_updates", "d")):
         assert format(result.outcome[name], form) in result.sentence
+    stood, stayed = apart(result.outcome["stuck_loss"], result.outcome["control_loss"])
+    assert f"stood still at {stood} " in result.sentence
+    assert result.sentence.endswith(f"stayed at {stayed}.")
     assert "strict saddle" in result.sentence
     # what is classified is the quiet point that the noisy run hovers around, not where it stands
     assert 0 < result.outcome["saddle_distance"] < 0.1

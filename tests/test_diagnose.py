@@ -13,6 +13,7 @@ import unstuck as us
 from numpy_landscapes import SoftmaxRegression, blobs
 from planted import CONTROLS, FAULTS, digits, quadratic, trained
 from unstuck.errors import ArgumentError, ArgumentTypeError, OperatorError
+from unstuck.report.typeset import typeset
 
 # generous, so that forks have the length that patience gives them, not what a busy machine leaves
 BUDGET = 30.0
@@ -295,7 +296,7 @@ def test_the_answer_in_all_its_forms(stuck, tmp_path):
     page = stuck.save(tmp_path / "report.html").read_text()
     assert page.count("<svg") >= 2
     assert stuck.save(tmp_path / "report.json").read_text() == stuck.to_json()
-    assert str(stuck) in stuck._repr_html_().replace("&#39;", "'").replace("&#34;", '"')
+    assert typeset(str(stuck)) in stuck._repr_html_().replace("&#39;", "'").replace("&#34;", '"')
 
 
 class Elements(html.parser.HTMLParser):

@@ -16,9 +16,12 @@ import pytest
 
 import unstuck as us
 from unstuck.atomic_file import write_atomically
+from unstuck.number_text import apart, number, tidy
 from unstuck.report import charts
 from unstuck.report.facts import Fact, jsonable, plain
+from unstuck.report.glossary import TERMS, meanings
 from unstuck.report.html import fragment
+from unstuck.report.typeset import pieces, typeset
 
 
 def test_a_fact_keeps_numbers_as_strict_json():
@@ -66,6 +69,99 @@ def test_plain_leaves_nothing_that_moves_a_cursor():
     assert plain("a\x1b[31mb\r\nc\u202ed\x9be") == "a [31mb c d e"
     assert len(plain("x" * 10_000)) == 2000
     assert plain("\ud800") == "?"
+
+
+# --- numbers, code and words ---
+
+
+@pytest.mark.parametrize(
+    ("x", "digits", "text"),
+    [(-0.24491, 4, "−0.2449"), (2.7e-8, 2, "2.7e−8"), (-1.5e22, 3, "−1.5e22"), (-0.0, 4, "0"), (-np.inf, 4, "−∞"),
+     (np.nan, 3, "NaN"), (1000000.0, 4, "1e6"), (np.float32(0.5), 4, "0.5")],
+)  # fmt: skip
+def test_a_number_as_people_write_it(x, digits, text):
+    assert number(x, digits) == text
+
+
+def test_different_numbers_read_differently():
+    assert apart(2.30184, 2.30182) == ("2.30184", "2.30182")
+    assert apart(2.0, 2.0) == ("2", "2")
+    assert apart(1.0, 2.0, 2.00001, digits=2) == ("1", "2", "2.00001")
+    assert apart(1.0, 1.0 + 1e-15) == ("1", "1")  # not beyond twelve figures
+    assert apart(0.112, 0.11201, digits=3, most=4) == ("0.112", "0.112")
+
+
+@pytest.mark.parametrize(
+    ("text", "tidied"),
+    [
+        ("from -1.5e-08 to -2, within [-0.25, -.5], ±-3", "from −1.5e−8 to −2, within [−0.25, −.5], ±−3"),
+        ("13-32-3 units, a-1, 2026-11-22, well-known", "13-32-3 units, a-1, 2026-11-22, well-known"),
+        ("1e+04 and 2.58e+03.", "1e4 and 2.58e3."),
+        ("-inf", "−∞"),
+        ("1 - 2", "1 - 2"),
+    ],
+)
+def test_numbers_in_prose_get_one_spelling(text, tidied):
+    assert tidy(text) == tidied
+    assert typeset(text) == tidied
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Leave: e = us.escape(run.land, d.theta); run.move_to(e.theta); in a fork -1.",
+         ["e = us.escape(run.land, d.theta); run.move_to(e.theta)"]),
+        ("Raise it slowly, us.schedules.warmup_cosine.", ["us.schedules.warmup_cosine"]),
+        ("Bound the gradient: us.Trainer(…, clip_norm=1.0).", ["us.Trainer(…, clip_norm=1.0)"]),
+        ("lower `lr`, set `clip_norm`, or look at us.diagnose(run)", ["lr", "clip_norm", "us.diagnose(run)"]),
+        ("Adam(lr=0.001, eps=1e-08, amsgrad=False)", ["Adam(lr=0.001, eps=1e-08, amsgrad=False)"]),
+        ("--lr 1e-4", ["--lr 1e-4"]),
+        ("trust us. run it. A (small) net, `", []),
+        ("us.f(" * 400, None),
+    ],
+)  # fmt: skip
+def test_code_is_told_from_prose_and_left_alone(text, code):
+    found = [piece for kind, piece in pieces(text) if kind == "code"]
+    if code is not None:
+        assert found == code
+    assert all(piece in typeset(text) for piece in found)
+
+
+def test_code_is_set_in_code_elements():
+    remedy = Fact("escape", "--lr 1e-4", "info", "Do `x < 1` or us.escape(land, theta).")
+    page = us.report.build("a", "b", [], remedies=[remedy]).html()
+    for code in ("--lr 1e-4", "x &lt; 1", "us.escape(land, theta)"):
+        assert f"<code>{code}</code>" in page
+    assert re.search(r"code \{ font: [^}]*monospace", page)
+
+
+def test_words_of_the_field_are_explained_where_they_stand_and_at_the_end():
+    fact = Fact("kind of point", "STRICT_SADDLE", "bad", "A strict saddle; this strict saddle has a gradient norm.")
+    page = us.report.build("a", "b", [fact]).html()
+    for word in ("STRICT_SADDLE", "strict saddle", "gradient norm"):
+        assert f">{word}</abbr>" in page
+        assert f"<dt>{word}</dt><dd>{meanings()[word.lower()][1]}</dd>" in page.replace("&#39;", "'")
+    assert page.count(">strict saddle</abbr>") == 1  # once a sentence
+    assert f'<abbr title="{TERMS["gradient norm"]}">' in page
+    assert "<dt>kink</dt>" not in page
+    assert "<abbr" not in us.report.build("a", "kinky unforked wordings", []).html()
+
+
+def test_every_verdict_and_cause_is_explained():
+    names = [*us.Verdict.__members__, *us.Cause.__members__]
+    assert [name for name in names if name.lower() not in meanings()] == []
+
+
+def test_at_most_four_cards_stand_before_the_figures():
+    facts = [Fact(f"f{i}", "", "info") for i in range(5)]
+    facts += [Fact(f"{status}{i}", "", status) for i in range(2) for status in ("warn", "good", "bad")]
+    page = us.report.build("a", "b", facts, drawn("escape")[:1]).html()
+    before, after = page.split("<figure>")
+    labels = [re.findall(r"<h3><span>(\w+)</span>", part) for part in (before, after)]
+    assert labels[0] == ["good0", "bad0", "good1", "bad1"]
+    assert labels[1] == ["f0", "f1", "f2", "f3", "f4", "warn0", "warn1"]
+    few = us.report.build("a", "b", facts[:3]).html()
+    assert "More measurements" not in few
 
 
 # --- text, JSON, HTML ---

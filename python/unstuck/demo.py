@@ -14,6 +14,7 @@ from . import data, nn, optim
 from .doctor import Cause, Diagnosis, diagnose
 from .escape import Escape, escape
 from .network_landscape import NetworkLandscape
+from .number_text import apart, number
 from .progress import Progress, silent
 from .ranges import Count
 from .report import Chart, Fact, Report, build, charts
@@ -177,21 +178,22 @@ def numbers(story: Story) -> dict[str, Any]:
 def words(story: Story) -> str:
     """The story in one sentence."""
     n, point = numbers(story), story.found.point
+    stood, stayed = apart(n["stuck_loss"], n["control_loss"])
     if point is None or story.way_out is None or story.found.cause is not Cause.STRICT_SADDLE:
         return f"The run was not stuck at a saddle: {story.found}"
     ending = (
-        f"one step of length {n['escape_step']:.3g} along it and {AFTERWARDS} epochs more brought the loss to "
-        f"{n['loss']:.3g} and {n['accuracy']:.1%} of the held-out images, while a copy without the step stayed at "
-        f"{n['control_loss']:.4g}"
+        f"one step of length {number(n['escape_step'], 3)} along it and {AFTERWARDS} epochs more brought the loss to "
+        f"{number(n['loss'], 3)} and {n['accuracy']:.1%} of the held-out images, while a copy without the step "
+        f"stayed at {stayed}"
         if n["escaped"]
-        else f"a step along it did not help: the loss is {n['loss']:.4g} after {AFTERWARDS} epochs more"
+        else f"a step along it did not help: the loss is {number(n['loss'])} after {AFTERWARDS} epochs more"
     )
-    place = f"hovered within {n['saddle_distance']:.2g} of" if n["saddle_distance"] else "sat on"
+    place = f"hovered within {number(n['saddle_distance'], 2)} of" if n["saddle_distance"] else "sat on"
     return (
-        f"After {n['stuck_updates']} updates the loss stood still at {n['stuck_loss']:.4g} with "
+        f"After {n['stuck_updates']} updates the loss stood still at {stood} with "
         f"{n['stuck_accuracy']:.1%} of the held-out images right, because the run {place} a strict saddle: gradient "
-        f"norm {point.gradient_norm:.2g} there, curvature {point.lambda_min.upper:.4g} along a verified direction; "
-        f"{ending}."
+        f"norm {number(point.gradient_norm, 2)} there, curvature {number(point.lambda_min.upper)} along a verified "
+        f"direction; {ending}."
     )
 
 
@@ -201,17 +203,12 @@ def facts(story: Story) -> list[Fact]:
     listed = [Fact("diagnosis", found.cause.name, "bad" if not found.healthy else "good", str(found)), *found.evidence]
     if story.way_out is not None:
         listed.append(
-            Fact("escape", f"step {story.way_out.step:.3g}", "good" if story.way_out.succeeded else "warn",
+            Fact("escape", f"step {number(story.way_out.step, 3)}", "good" if story.way_out.succeeded else "warn",
                  str(story.way_out))
         )  # fmt: skip
-    listed.append(
-        Fact(
-            "without the escape",
-            f"loss {n['control_loss']:.4g}",
-            "info",
-            f"A copy that was trained on without the escape, just as long, has the loss {n['control_loss']:.4g}.",
-        )
-    )
+    stood, stayed = apart(n["stuck_loss"], n["control_loss"])
+    text = f"A copy that was trained on without the escape, just as long, went from {stood} to {stayed}."
+    listed.append(Fact("without the escape", f"loss {stayed}", "info", text))
     held = 0 if story.run.validation is None else story.run.validation.land.samples
     right = f"{n['accuracy']:.1%} of {held} images that it was never trained on are right; {story.stuck_accuracy:.1%} "
     listed.append(Fact("in the end", f"{n['accuracy']:.1%}", "good", f"{right}were when it was stuck. {story.ending}"))

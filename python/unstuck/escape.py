@@ -12,9 +12,9 @@ from .critical import CriticalPoint, Verdict
 from .critical.directional import DirectionalModel, measure
 from .critical.gate import norm_of, radius_at
 from .critical.probes import finite_gradient, finite_product, finite_theta
-from .critical.sentence import number
 from .errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from .landscape import Landscape, check_landscape
+from .number_text import apart, number
 from .operators import as_operator
 
 Array = NDArray[Any]
@@ -53,13 +53,15 @@ class Escape:
     def __str__(self) -> str:
         if not self.succeeded:
             return (
-                f"No escape: {self.trials} trial steps along the direction of curvature {number(self.curvature)} did "
-                f"not lower the loss {number(self.loss_before)}, so the point is unchanged."
+                f"No escape: {self.trials} trial steps along the direction of curvature {number(self.curvature, 3)} "
+                f"did not lower the loss {number(self.loss_before)}, so the point is unchanged."
             )
+        before, after = apart(self.loss_before, self.loss_after)
+        fallen, predicted = apart(self.loss_before - self.loss_after, self.predicted_decrease, digits=3, most=4)
         return (
-            f"Escaped: a step of length {number(self.step)} along the direction of curvature {number(self.curvature)} "
-            f"lowered the loss from {number(self.loss_before)} to {number(self.loss_after)}, a decrease of "
-            f"{number(self.loss_before - self.loss_after)} where {number(self.predicted_decrease)} was predicted."
+            f"Escaped: a step of length {number(self.step, 3)} along the direction of curvature "
+            f"{number(self.curvature, 3)} lowered the loss from {before} to {after}, a decrease of {fallen} where "
+            f"{predicted} was predicted."
         )
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from .critical.gate import norm_of
 from .critical.probes import finite_theta
-from .critical.sentence import number
 from .errors import ArgumentError, ArgumentTypeError, BudgetError, NonFiniteError
 from .landscape import Landscape, check_landscape
+from .number_text import apart
 from .progress import check_progress
 from .ranges import Count
 
@@ -43,9 +43,11 @@ class Path:
     gradient_norms: Array
 
     def __str__(self) -> str:
+        losses = apart(*self.losses[[0, -1]].tolist())
+        norms = apart(*self.gradient_norms[[0, -1]].tolist(), digits=3)
         return (
-            f"{self.losses.size - 1} steps took the loss from {number(self.losses[0])} to {number(self.losses[-1])} "
-            f"and the gradient norm from {number(self.gradient_norms[0])} to {number(self.gradient_norms[-1])}."
+            f"{self.losses.size - 1} steps took the loss from {losses[0]} to {losses[1]} "
+            f"and the gradient norm from {norms[0]} to {norms[1]}."
         )
 
 

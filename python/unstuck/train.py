@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 
 from .atomic_file import as_path
 from .detached import Detached
-from .errors import ArgumentError, ArgumentTypeError, BusyError, NonFiniteError
+from .errors import ArgumentError, BusyError, NonFiniteError
 from .exclusive import Exclusive
 from .failure import Failure, describe, first_non_finite
 from .history import History
 from .interrupt import Interrupts
 from .landscape import Landscape, check_landscape, check_theta
 from .progress import Progress, check_progress
-from .ranges import BELOW_ONE, NON_NEGATIVE, Count, Range
+from .ranges import BELOW_ONE, NON_NEGATIVE, Count
 from .sampler import Sampler
 from .schedules import Schedule
 from .schedules.schedule import NOTHING
 from .state import State
+from .trainer_arguments import check_optimizer, positive, start_of
 from .validation import Validation
 
 if TYPE_CHECKING:
@@ -87,17 +88,17 @@ class Trainer:
         theta: Any = None,
     ) -> None:
         check_landscape(land)
-        _check_optimizer(opt)
+        check_optimizer(opt)
         self.batch_size = min(Count(1).check("batch_size", batch_size), 2**62)  # beyond any data set
         self.seed = Count(0).check("seed", seed)
         if self.seed >= 2**64:
             raise ArgumentError(f"`seed` must be below 2**64, got {seed}")
-        self.clip_norm = None if clip_norm is None else _positive(NON_NEGATIVE, "clip_norm", clip_norm)
-        self.ema = None if ema is None else _positive(BELOW_ONE, "ema", ema)
+        self.clip_norm = None if clip_norm is None else positive(NON_NEGATIVE, "clip_norm", clip_norm)
+        self.ema = None if ema is None else positive(BELOW_ONE, "ema", ema)
         self.land = land
         self._opt = opt
         self._exclusive = Exclusive()
-        self.theta, start = _start(land, theta)
+        self.theta, start = start_of(land, theta)
         self.validation = None if validation is None else Validation(land, validation)
         self.sampler = Sampler(land.samples, self.batch_size, self.seed)
         self.history = History()
@@ -115,7 +116,7 @@ class Trainer:
 
     @opt.setter
     def opt(self, opt: Optimizer) -> None:
-        _check_optimizer(opt)
+        check_optimizer(opt)
         with self._exclusive.quick("opt"):
             self._take(opt)
 
@@ -412,30 +413,3 @@ def gradient_norm(gradient: Array) -> float:
     wide = gradient.astype(np.float64, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         return math.sqrt(float(wide @ wide))
-
-
-def _check_optimizer(opt: Any) -> None:
-    if isinstance(opt, type) or not all(hasattr(opt, name) for name in ("step", "rate", "init", "copy")):
-        raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {type(opt).__name__}")
-
-
-def _start(land: Landscape, theta: Any) -> tuple[Array, Array]:
-    """The array that training moves, the landscape's own point if it has one, and where it starts."""
-    live = land.theta
-    if theta is None and live is None:
-        raise ArgumentError("`theta` must be given: the landscape has no current point to start from")
-    start = check_theta(live if theta is None else theta, land.n, land.dtype)
-    if not np.isfinite(start).all():
-        raise ArgumentError("`theta` must be finite at the start")
-    if live is None:
-        return start.copy(), start
-    if not (isinstance(live, np.ndarray) and live.flags.writeable and live.dtype == land.dtype):
-        return start.copy(), start
-    return live, start
-
-
-def _positive(limit: Range, name: str, value: Any) -> float:
-    number = limit.check(name, value)
-    if number == 0.0:
-        raise ArgumentError(f"`{name}` must be positive, got 0")
-    return number

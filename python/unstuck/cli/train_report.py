@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__, _core
+from ..number_text import number
 from ..plain_text import plain
 from ..report import Chart, Fact, Report, build, charts
 from ..report.facts import Status
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+PARTED = 0.3  # the model is off by this share of its own change at the chart's edge
+REACH = 1.0  # half the chart's width at most, in units of max(1, ‖θ‖)
+
 
 def finished(
     settings: Settings, prepared: Prepared, trainer: Trainer, point: CriticalPoint, diagnosis: Diagnosis
@@ -30,7 +35,7 @@ def finished(
     quality = measure(prepared, trainer)
     loss = trainer.land.loss(trainer.theta)
     ending = str(point)
-    quality_text = f"{quality.value} {quality.label} after {settings.epochs} epochs (training loss {loss:.4g})"
+    quality_text = f"{quality.value} {quality.label} after {settings.epochs} epochs (training loss {number(loss)})"
     sentence = f"{quality_text}. {diagnosis if stuck else ending}"
     remedies = [Fact(r.name, "", "warn" if stuck else "info", r.describe()) for r in diagnosis.remedies]
     if diagnosis.cause.name == "HEALTHY":
@@ -94,9 +99,9 @@ def measure(prepared: Prepared, trainer: Trainer) -> Fact:
         return Fact(f"accuracy {where}", f"{share:.1%}", _better(share, base), sentence, data)
     error = prepared.unit * float(np.sqrt(np.mean((outputs[:, 0] - y) ** 2)))
     base = prepared.unit * float(np.std(y))
-    sentence = f"Always predicting their mean has an error of {base:.4g}."
+    sentence = f"Always predicting their mean has an error of {number(base)}."
     data = {"rmse": error, "baseline": base, "rows": len(y)}
-    return Fact(f"root mean square error {where}", f"{error:.4g}", _better(-error, -base), sentence, data)
+    return Fact(f"root mean square error {where}", number(error), _better(-error, -base), sentence, data)
 
 
 def _better(value: float, base: float) -> Status:
@@ -142,20 +147,40 @@ def _shape(point: CriticalPoint) -> list[Fact]:
 
 
 def _along(trainer: Trainer, point: CriticalPoint) -> Chart:
-    """True loss and quadratic model along the direction of negative curvature, as far as the model may reach."""
+    """True loss and quadratic model along the direction of negative curvature, until they part visibly."""
     land, theta = trainer.land, np.asarray(trainer.theta, dtype=np.float64)
     direction = np.asarray(point.direction, dtype=np.float64)
     loss, gradient = land.gradient(trainer.theta)
     slope, curvature = float(direction @ gradient), point.lambda_min.upper
-    reach = 0.1 * max(1.0, float(np.linalg.norm(theta)))
-    if point.gate.third_derivative > 0:
-        # 2|λ|/M: where the cubic model is lowest
-        reach = min(reach, 6 * abs(curvature) / point.gate.third_derivative)
+
+    def true(t: Array) -> Array:
+        return np.array([land.loss((theta + s * direction).astype(land.dtype)) for s in t])
+
+    def model(t: Array) -> Array:
+        return np.asarray(loss + t * slope + 0.5 * t**2 * curvature)
+
+    reach = parting(lambda t: true(t) - model(t), lambda t: model(t) - loss, max(1.0, float(np.linalg.norm(theta))))
     t = np.linspace(-reach, reach, 41)
-    true = [land.loss((theta + s * direction).astype(land.dtype)) for s in t]
-    model = loss + t * slope + 0.5 * t**2 * curvature
     title = "The loss along the direction of the lowest curvature"
-    return charts.along_direction(t, true, model, caption="From the end of the training, both ways.", title=title)
+    caption = "From the end of the training, both ways, as far as the model of slope and curvature holds."
+    return charts.along_direction(t, true(t), model(t), caption=caption, title=title)
+
+
+def parting(gap: Callable[[Array], Array], change: Callable[[Array], Array], size: float) -> float:
+    """The distance at which a model is off by a fair share of what it says, at most REACH · `size`.
+
+    Args:
+        gap: true loss − model, at distances (k,).
+        change: what the model says the loss changes by.
+        size: the length to measure by, max(1, ‖θ‖).
+    """
+    reach = 1e-4 * size
+    while reach < REACH * size:
+        ends = np.array([-reach, reach])
+        if not np.abs(gap(ends)).max() < PARTED * np.abs(change(ends)).max():  # NaN has parted too
+            break
+        reach *= 1.25
+    return min(reach, REACH * size)
 
 
 def _details(settings: Settings, prepared: Prepared, trainer: Trainer) -> list[Fact]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
+from ..number_text import apart, number
 from ..plain_text import plain
 from .svg import ROLES, Chart, draw
 
@@ -225,16 +226,15 @@ def power_of_ten(value: float) -> str:
         return "0"
     exponent = round(float(np.log10(abs(value))))
     if not np.isclose(abs(value), 10.0**exponent, rtol=1e-9):
-        return f"{value:.3g}".replace("-", "−")
+        return number(value, 3)
     if -2 <= exponent <= 3:
-        return f"{value:.10g}".replace("-", "−")
+        return number(value, 10)
     return ("−" if value < 0 else "") + "10" + str(exponent).translate(_SUPERSCRIPTS)
 
 
 def _bracket(lower: float, upper: float) -> str:
     tight = np.isfinite([lower, upper]).all() and upper - lower <= 1e-4 * max(abs(lower), abs(upper))
-    text = f"{upper:.4g}" if tight else f"{lower:.3g} … {upper:.3g}"
-    return text.replace("-", "−").replace("inf", "∞")
+    return number(upper) if tight else " … ".join(apart(lower, upper, digits=3))
 
 
 def _pair(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..plain_text import plain
 from .facts import Fact, Status
+from .glossary import meanings
 from .svg import with_own_ids
+from .typeset import pieces, terms_in, typeset
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from . import Report
 
 WORDS = {"good": "good", "warn": "worth a look", "bad": "problem", "info": "measured"}
+FIRST = 4  # cards before the figures
 
 
 def page(report: Report) -> str:
@@ -29,14 +34,54 @@ def page(report: Report) -> str:
         }
         for number, chart in enumerate(report.figures)
     ]
-    content: dict[str, Any] = {"report": report, "figures": figures, "data": report.to_dict()}
-    return str(_environment().get_template("page.html").render(**content, words=WORDS, plain=plain))
+    first, more = foremost(report.facts)
+    shown = [report.sentence, *(text for fact in (*report.facts, *report.remedies) for text in _texts(fact))]
+    content: dict[str, Any] = {
+        "report": report,
+        "figures": figures,
+        "first": first,
+        "more": more,
+        "glossary": terms_in([plain(text) for text in shown]),
+        "data": report.to_dict(),
+    }
+    return str(_environment().get_template("page.html").render(**content, words=WORDS, plain=plain, rich=rich))
+
+
+def foremost(facts: Sequence[Fact], most: int = FIRST) -> tuple[list[Fact], list[Fact]]:
+    """(the `most` facts that carry the verdict, the others), both in their order: the reasons first, then the rest."""
+    weight = {"bad": 0, "good": 1, "warn": 2, "info": 3}
+    chosen = sorted(range(len(facts)), key=lambda i: (weight[facts[i].status], i))[:most]
+    first = [fact for i, fact in enumerate(facts) if i in chosen]
+    return first, [fact for i, fact in enumerate(facts) if i not in chosen]
+
+
+def rich(text: str) -> Markup:
+    """Escaped text with code in <code> and words of the field in <abbr>, explained by their title."""
+    from markupsafe import Markup
+
+    parts = []
+    for kind, piece in pieces(plain(text)):
+        if kind == "code":
+            parts.append(Markup("<code>{}</code>").format(piece))
+        elif kind == "term":
+            parts.append(Markup('<abbr title="{}">{}</abbr>').format(meanings()[piece.lower()][1], piece))
+        else:
+            parts.append(Markup.escape(piece))
+    return Markup("").join(parts)
+
+
+def _texts(fact: Fact) -> tuple[str, str, str]:
+    return fact.label, fact.value, fact.sentence
 
 
 def fragment(title: str, sentence: str, facts: Sequence[Fact], status: Status = "info") -> str:
     """A small box with the sentence and a table of the facts, for `_repr_html_` in notebooks."""
     template = _environment().get_template("fragment.html")
-    return str(template.render(title=title, sentence=sentence, facts=facts, status=status, words=WORDS, plain=plain))
+    return str(template.render(title=title, sentence=sentence, facts=facts, status=status, words=WORDS, shown=_shown))
+
+
+def _shown(text: str) -> str:
+    return typeset(plain(text))
 
 
 @lru_cache(maxsize=1)

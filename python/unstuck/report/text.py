@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from ..plain_text import plain
 from .facts import Fact
+from .typeset import typeset
 
 MARKS = {"good": "✓", "warn": "!", "bad": "✗", "info": "·"}
 
@@ -18,17 +19,17 @@ def facts_text(facts: Iterable[Fact], width: int = 100) -> str:
     lines: list[str] = []
     for fact in facts:
         head = f"  {MARKS[fact.status]} {plain(fact.label):<{column}}  "
-        values = wrap(plain(fact.value), max(width - len(head), 30)) or [""]
+        values = wrap(typeset(plain(fact.value)), max(width - len(head), 30)) or [""]
         lines.append((head + values[0]).rstrip())
         lines += [" " * len(head) + value for value in values[1:]]
         if fact.sentence:
-            lines += wrap(plain(fact.sentence), width, indent=6)
+            lines += wrap(typeset(plain(fact.sentence)), width, indent=6)
     return "\n".join(lines)
 
 
 def report_text(title: str, sentence: str, sections: Sequence[tuple[str, Sequence[Fact]]], width: int = 100) -> str:
     """The whole report; sections are (heading, facts), empty ones are left out."""
-    lines = [plain(title), "", *wrap(plain(sentence), width)]
+    lines = [plain(title), "", *wrap(typeset(plain(sentence)), width)]
     for heading, facts in sections:
         if facts:
             lines += ["", plain(heading), facts_text(facts, width)]
