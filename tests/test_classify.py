@@ -139,6 +139,13 @@ def test_budget_is_kept_and_the_rest_predicted():
     assert enough.verdict is us.Verdict.DEGENERATE
 
 
+def test_no_curvature_at_all_is_seen_soon():
+    cp = us.classify(quadratic(np.zeros(1000)), np.zeros(1000))
+    assert cp.verdict is us.Verdict.DEGENERATE
+    assert cp.lambda_min.upper == cp.lambda_max.lower == 0.0
+    assert cp.products < 20
+
+
 def test_a_small_budget_leaves_the_dense_way():
     cp = us.classify(quadratic(np.r_[-1.0, np.ones(299)]), np.zeros(300), max_products=20)
     assert cp.products <= 20

@@ -142,6 +142,7 @@ def test_tridiagonal_scales(scale):
 
 def test_zero_is_not_below_zero():
     assert _core.tridiagonal_count(np.zeros(4), np.zeros(3), 0.0) == 0
+    assert _core.tridiagonal_eigenvalue(np.zeros(4), np.zeros(3), 2) == 0.0
     assert _core.tridiagonal_count(np.array([0.0, 1.0, 0.0]), np.zeros(2), 0.0) == 0
     assert _core.tridiagonal_count(np.array([0.0, 0.0]), np.ones(1), 0.0) == 1
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <ranges>
 
 #include "unstuck/error.hpp"
 
@@ -140,6 +141,12 @@ std::int64_t count_below(const Tridiagonal &t, double x) {
 double eigenvalue(const Tridiagonal &t, std::int64_t i) {
   require_couplings(t);
   require(i >= 0 && i < t.size(), "`i` must be in [0, ", t.size(), "), got ", i);
+  const auto is_zero = [&](std::size_t j) {
+    return t.diagonal[j] == 0.0 && coupling_at(t, j) == 0.0;
+  };
+  const auto rows = std::views::iota(std::size_t{0}, t.diagonal.size());
+  if (std::ranges::all_of(rows, is_zero))
+    return 0.0; // nothing to measure rounding by
   const int exponent = scale_exponent(t);
   double low = -4.0, high = 4.0; // Gershgorin: |λ| ≤ 3 after scaling
   while (high - low > 2.0 * kEpsilon) {
