@@ -74,6 +74,16 @@ def test_full_batches_are_told_of_every_update(samples):
     assert run.history["lr"][-1] < 0.5
 
 
+def test_minimize_tells_what_the_trainer_does():
+    land = us.FunctionLandscape(lambda w: 0.5 * float(w @ w), lambda w: w, n=2)
+    opt, start = us.optim.SGD(lr=plateau(threshold=0.9, patience=0)), np.array([1.0, 2.0])
+    path = us.minimize(land, opt, start, 20)
+    run = us.Trainer(land, opt.copy(), batch_size=1, seed=0, theta=start)
+    run.fit(steps=20)
+    np.testing.assert_array_equal(run.theta, path.theta)
+    assert opt.lr(0) == 0.5, "the caller's optimizer is left as it was"
+
+
 def test_warm_up_ends_when_the_goal_is_reached():
     base = schedules.exponential(0.2, 0.9)
     run = trainer(schedules.warmup_until(base, start=0.05, loss=1.0), landscape=network())

@@ -16,6 +16,7 @@ from .landscape import Landscape, check_landscape
 from .number_text import apart
 from .progress import check_progress
 from .ranges import Count
+from .schedules import Schedule
 
 Array = NDArray[Any]
 
@@ -65,7 +66,8 @@ def minimize(
     Args:
         land: the landscape; every step uses its full gradient.
         opt: an optimizer of `unstuck.optim`; a fresh copy of it does the work, so neither its state nor its count
-            of updates changes, and the same call gives the same path.
+            of updates changes, and the same call gives the same path. A schedule that watches the training is told
+            of the loss before every update.
         theta0: the start (n,); it is not changed. None: the landscape's current point.
         steps: number of updates, ≥ 0.
         record_path: keep every point; False keeps only the last one and the losses.
@@ -100,6 +102,8 @@ def minimize(
             if done == steps:
                 break
             worker.step(theta, gradient)
+            if isinstance(getattr(worker, "lr", None), Schedule):
+                worker.lr = worker.lr.observe(done + 1, record.losses[-1])
             if progress is not None:
                 progress(done + 1, steps)
     except (NonFiniteError, KeyboardInterrupt) as stop:

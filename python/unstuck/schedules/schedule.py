@@ -62,8 +62,8 @@ class Schedule:
         """The schedule to go on with, once `step` updates led to this loss and accuracy.
 
         `Trainer.fit` calls it at the end of every epoch with the validation's loss and accuracy, without
-        validation data with the mean training loss of the epoch. In a loop of one's own:
-        `opt.lr = opt.lr.observe(t, loss)`. A pure function of the step returns itself.
+        validation data with the mean training loss of the epoch; `minimize` after every update with the loss before
+        it. In a loop of one's own: `opt.lr = opt.lr.observe(t, loss)`. A pure function of the step returns itself.
 
         Args:
             step: updates done so far.
