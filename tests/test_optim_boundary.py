@@ -251,13 +251,20 @@ def test_hyper_is_read_only():
 
 def test_the_core_refuses_what_the_classes_never_send():
     theta, g = np.ones(3), np.ones(3)
-    for arguments, message in [
-        (("Magic", [], 0.1, 1, theta, g, []), f"`rule` must be one of {', '.join(RULES)}, got"),
-        (("SGD", [0.0], 0.1, 1, theta, g, []), "`hyper` of SGD must hold 4 numbers, got 1"),
-        (("SGD", [0.0] * 4, 0.1, 0, theta, g, []), "`t` must be at least 1"),
-        (("SGD", [0.9, 0, 0, 0], 0.1, 1, theta, g, []), "`slots` must hold 1 arrays, got 0"),
+    make, none = _core.OptimUpdate, []
+    sgd = make("SGD", [0.0] * 6, 3, True, none, "theta", False)
+    heavy = make("SGD", [0.9] + [0.0] * 5, 3, True, none, "theta", False)
+    for call, message in [
+        (lambda: make("Magic", [], 3, True, none, "theta", False), f"`rule` must be one of {', '.join(RULES)}, got"),
+        (lambda: make("SGD", [0.0], 3, True, none, "theta", False), "`hyper` of SGD must hold 6 numbers, got 1"),
+        (lambda: make("SGD", [0.0] * 6, 3, True, none, "int4", False), "`format` must be"),
+        (lambda: make("SGD", [0.0] * 6, 3, True, [(0, 2, 1, 1, True)], "theta", False), "`blocks` must cover 3"),
+        (lambda: make("SGD", [0.0] * 6, 3, True, [(1, 3, 1, 1, True)], "theta", False), "`blocks` must cover"),
+        (lambda: sgd.step([0.0] * 6, 0.1, 0, theta, g, []), "`t` must be at least 1"),
+        (lambda: sgd.step([0.0], 0.1, 1, theta, g, []), "`hyper` of SGD must hold 6 numbers, got 1"),
+        (lambda: heavy.step([0.9] + [0.0] * 5, 0.1, 1, theta, g, []), "`slots` must hold 1 arrays, got 0"),
     ]:
         with pytest.raises(us.errors.ArgumentError) as caught:
-            _core.optim_step(*arguments)
+            call()
         assert message in str(caught.value)
     assert np.all(theta == 1)

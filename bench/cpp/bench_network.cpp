@@ -115,12 +115,14 @@ void bench_problem(const Problem &p, std::int64_t batch) {
   report("Hessian product", median_seconds([&] { hessian.apply(v.data(), 1, product.data(), {}); }),
          p.flops(6, 2));
   std::vector<float> m(p.theta.size()), s(p.theta.size());
-  float *slots[] = {m.data(), s.data()};
+  const SlotArray slots[] = {{m.data()}, {s.data()}};
   const RuleId rule = find_rule("Adam");
   const std::vector<double> hyper = default_hyper(rule),
                             rates(static_cast<std::size_t>(p.rows / batch), 1e-4);
   std::vector<double> losses(rates.size()), norms(rates.size());
-  nn::OptimizerState<float> state{rule, hyper.data(), slots, 0};
+  Update<float> update(rule, hyper.data(), n, {});
+  nn::OptimizerState<float> state{&update, hyper.data(), 0, {}, 0};
+  state.call.slots = slots;
   const double epoch = median_seconds([&] {
     nn::train(*p.objective, theta.data(), state, p.objective->all(), batch, rates, 0.0,
               losses.data(), norms.data(), gradient.data(), space, {});

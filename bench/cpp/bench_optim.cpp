@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "timing.hpp"
-#include "unstuck/optim/step.hpp"
+#include "unstuck/optim/update.hpp"
 #include "unstuck/parallel.hpp"
 
 namespace {
@@ -24,7 +24,13 @@ const std::vector<std::pair<std::string, Changes>> kOptions = {
     {"SGD", {{"momentum", 0.9}, {"nesterov", 1.0}, {"weight_decay", 1e-4}}},
     {"RMSProp", {{"centered", 1.0}, {"momentum", 0.9}}},
     {"Adam", {{"amsgrad", 1.0}}},
+    {"LARS", {{"momentum", 0.9}, {"weight_decay", 1e-4}}},
 };
+
+const std::map<optim::Format, const char *> kFormats = {
+    {optim::Format::theta, ""},
+    {optim::Format::bfloat16, " bfloat16 state"},
+    {optim::Format::int8, " int8 state"}};
 
 template <class T> void bench_copy(const char *type, std::int64_t n) {
   const std::vector<T> from(static_cast<std::size_t>(n), T(1));
@@ -35,12 +41,13 @@ template <class T> void bench_copy(const char *type, std::int64_t n) {
     });
   });
   // read, write, and the read of a line before it is written
-  std::printf("%-10s %-44s %10lld %9.3f %8.1f\n", "copy", type, static_cast<long long>(n),
+  std::printf("%-13s %-44s %10lld %9.3f %8.1f\n", "copy", type, static_cast<long long>(n),
               seconds / n * 1e9, 3.0 * sizeof(T) * n / seconds * 1e-9);
 }
 
 template <class T>
-void bench_rule(const char *type, RuleId rule, const Changes &changes, std::int64_t n) {
+void bench_rule(const char *type, RuleId rule, const Changes &changes, std::int64_t n,
+                optim::Format format = optim::Format::theta) {
   std::vector<double> hyper = default_hyper(rule);
   const std::vector<std::string> names = hyper_names(rule);
   std::string text = type;
@@ -49,30 +56,42 @@ void bench_rule(const char *type, RuleId rule, const Changes &changes, std::int6
       hyper[k] = found->second;
       text += " " + names[k];
     }
-  const std::size_t count = slot_names(rule, hyper.data()).size();
-  std::vector<std::vector<T>> slots(count, std::vector<T>(static_cast<std::size_t>(n)));
-  std::vector<T *> pointers;
-  for (auto &slot : slots)
-    pointers.push_back(slot.data());
-  std::vector<T> theta(static_cast<std::size_t>(n), T(1)), gradient(theta.size(), T(0.5));
-  optimizer_step<T>(rule, hyper.data(), 1e-3, 1, n, theta.data(), gradient.data(), pointers.data());
+  text += kFormats.at(format);
+  const std::size_t count = slot_infos(rule, hyper.data()).size();
+  const std::size_t width = format == optim::Format::theta  ? sizeof(T)
+                            : format == optim::Format::int8 ? 1
+                                                            : 2;
+  const auto elements = static_cast<std::size_t>(n);
+  std::vector<std::vector<unsigned char>> slots(count,
+                                                std::vector<unsigned char>(elements * width));
+  std::vector<std::vector<float>> scales(count, std::vector<float>(elements / 256 + 1));
+  std::vector<SlotArray> pointers;
+  for (std::size_t k = 0; k < count; ++k)
+    pointers.push_back({slots[k].data(), scales[k].data()});
+  std::vector<T> theta(elements, T(1)), gradient(elements, T(0.5));
+  Update<T> update(rule, hyper.data(), n, {}, format);
+  UpdateCall<T> call{hyper.data(), 1e-3, 0, theta.data(), gradient.data(), pointers.data()};
+  const auto step = [&] {
+    ++call.t;
+    update.step(call);
+  };
+  step();
   if (!(theta.front() < T(1) && theta.front() == theta.back()))
     throw std::runtime_error("a wrong answer: nothing is timed");
-  std::int64_t t = 1;
-  const double seconds = median_seconds([&] {
-    optimizer_step<T>(rule, hyper.data(), 1e-3, ++t, n, theta.data(), gradient.data(),
-                      pointers.data());
-  });
-  const double bytes =
-      (3.0 + 2.0 * static_cast<double>(count)) * sizeof(T) * static_cast<double>(n);
-  std::printf("%-10s %-44s %10lld %9.3f %8.1f\n", rule_name(rule).c_str(), text.c_str(),
-              static_cast<long long>(n), seconds / n * 1e9, bytes / seconds * 1e-9);
+  const double seconds = median_seconds(step);
+  const double bytes = 3.0 * sizeof(T) + 2.0 * static_cast<double>(count * width);
+  std::printf("%-13s %-44s %10lld %9.3f %8.1f\n", rule_name(rule).c_str(), text.c_str(),
+              static_cast<long long>(n), seconds / static_cast<double>(n) * 1e9,
+              bytes * static_cast<double>(n) / seconds * 1e-9);
 }
 
 template <class T> void bench_type(const char *type, std::int64_t n) {
   bench_copy<T>(type, n);
   for (const std::string &name : rule_names()) {
     bench_rule<T>(type, find_rule(name), {}, n);
+    if (name == "Adam" || name == "Adagrad")
+      for (const auto format : {optim::Format::bfloat16, optim::Format::int8})
+        bench_rule<T>(type, find_rule(name), {}, n, format);
     for (const auto &[rule, changes] : kOptions)
       if (rule == name)
         bench_rule<T>(type, find_rule(name), changes, n);
@@ -89,7 +108,7 @@ int main(int count, char **arguments) {
     sizes.push_back(std::max(1LL, std::atoll(arguments[k])));
   if (sizes.empty())
     sizes = {26'122, 1 << 20, 1 << 23};
-  std::printf("%d threads, level %s\n%-10s %-44s %10s %9s %8s\n", unstuck::thread_count(),
+  std::printf("%d threads, level %s\n%-13s %-44s %10s %9s %8s\n", unstuck::thread_count(),
               UNSTUCK_LEVEL, "rule", "type and options", "n", "ns/param", "GB/s");
   for (const std::int64_t n : sizes) {
     bench_type<float>("float32", n);

@@ -8,6 +8,7 @@
 
 #include "arrays.hpp"
 #include "interrupt.hpp"
+#include "optim_arrays.hpp"
 #include "unstuck/nn/hessian_product.hpp"
 #include "unstuck/nn/training.hpp"
 
@@ -168,40 +169,48 @@ template <class T> py::dict hessian_plan(const BoundHessian<T> &bound) {
 // Runs the steps; an exception out of the poll (Ctrl-C) ends them and is returned as `error`, so
 // that the caller can first book the steps that were done.
 template <class T>
-py::tuple train(const Shared<T> &bound, py::array theta, const std::string &rule,
-                const std::vector<double> &hyper, py::list slots, std::int64_t updates,
-                const py::object &order, std::int64_t batch, const py::object &rates, double clip) {
+py::tuple train(const Shared<T> &bound, py::array theta, BoundUpdate &update,
+                const py::object &hyper, const py::list &slots, std::int64_t updates,
+                const py::object &order, std::int64_t batch, const py::object &rates, double clip,
+                std::optional<py::array> average, double average_decay) {
   const std::int64_t n = bound->objective->network().size();
-  const auto t = inout<T>(theta, "theta", {n});
-  const RuleId id = find_rule(rule);
-  require(hyper.size() == hyper_names(id).size(), "`hyper` of ", rule, " must hold ",
-          hyper_names(id).size(), " numbers, got ", hyper.size());
-  const std::vector<std::string> names = slot_names(id, hyper.data());
-  require(slots.size() == names.size(), "`slots` must hold ", names.size(), " arrays, got ",
-          slots.size());
-  std::vector<T *> pointers;
-  for (std::size_t k = 0; k < names.size(); ++k) {
-    auto slot = slots[k].template cast<py::array>();
-    pointers.push_back(inout<T>(slot, names[k].c_str(), {n}).data());
-    require_disjoint(theta, "theta", slot, names[k].c_str());
+  nn::OptimizerState<T> state{};
+  state.call.theta = inout<T>(theta, "theta", {n}).data();
+  require(update.n == n && (std::is_same_v<T, float> == (update.single != nullptr)),
+          "`update` is of another size or dtype than the network");
+  std::vector<std::pair<py::array, const char *>> others{{theta, "theta"}};
+  if (average) {
+    check_average(state.call, *average, n, average_decay);
+    require_disjoint(theta, "theta", *average, "average");
+    others.emplace_back(*average, "average");
   }
+  const std::vector<SlotArray> pointers = checked_slots<T>(update, slots, others);
   CArray<std::int64_t> keep;
   const Selection selection = select(*bound, order, keep);
   require(batch > 0, "`batch_size` must be positive, got ", batch);
   const auto lr = input<double>(rates, "lr", {-1});
+  const auto width = static_cast<std::int64_t>(hyper_names(update.rule).size());
+  const auto numbers = input<double>(hyper, "hyper", {-1, width});
+  require(numbers.shape(0) == 1 || numbers.shape(0) == lr.shape(0),
+          "`hyper` must have one row or as many as `lr`, got ", numbers.shape(0));
   py::array_t<double> losses(lr.shape(0)), norms(lr.shape(0));
   double *loss_data = losses.mutable_data(), *norm_data = norms.mutable_data();
-  nn::OptimizerState<T> state{id, hyper.data(), pointers.data(), updates};
+  state.update = &update.plan<T>();
+  state.hyper = numbers.data();
+  state.hyper_stride = numbers.shape(0) == 1 ? 0 : static_cast<std::size_t>(width);
+  state.call.slots = pointers.data();
+  state.updates = updates;
   nn::TrainingResult result;
   py::object error = py::none();
   std::optional<py::error_already_set> raised;
   const auto poll = signal_poll();
   {
     const py::gil_scoped_release release;
+    const std::scoped_lock lock(update.mutex);
     Lease<T> space(bound->pool);
     std::vector<T> gradient(static_cast<std::size_t>(n));
     try {
-      result = nn::train(*bound->objective, t.data(), state, selection, batch,
+      result = nn::train(*bound->objective, state.call.theta, state, selection, batch,
                          std::span<const double>(lr.data(), static_cast<std::size_t>(lr.size())),
                          clip, loss_data, norm_data, gradient.data(), *space, poll);
     } catch (py::error_already_set &caught) {
@@ -228,9 +237,10 @@ template <class T> void bind_type(py::module_ &m, const std::string &prefix) {
       .def("loss", &loss<T>, py::arg("theta"), py::arg("batch"))
       .def("gradient", &gradient<T>, py::arg("theta"), py::arg("batch"))
       .def("hessian", &hessian<T>, py::arg("theta"), py::arg("batch"), py::arg("memory_budget"))
-      .def("train", &train<T>, py::arg("theta"), py::arg("rule"), py::arg("hyper"),
+      .def("train", &train<T>, py::arg("theta"), py::arg("update"), py::arg("hyper"),
            py::arg("slots"), py::arg("updates"), py::arg("order"), py::arg("batch_size"),
-           py::arg("lr"), py::arg("clip_norm"));
+           py::arg("lr"), py::arg("clip_norm"), py::arg("average").noconvert() = py::none(),
+           py::arg("average_decay") = 0.0);
 }
 
 } // namespace

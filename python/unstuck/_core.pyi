@@ -13,17 +13,43 @@ def throw_in_region(blocks: int, at: int) -> None: ...
 
 # optim
 def optim_rules() -> dict[str, dict[str, float]]: ...
-def optim_slots(rule: str, hyper: list[float]) -> list[str]: ...
-def optim_step(
-    rule: str,
-    hyper: list[float],
-    lr: float,
-    t: int,
-    theta: NDArray[Any],
-    gradient: NDArray[Any],
-    slots: list[NDArray[Any]],
-    gradient_scale: float = 1.0,
-) -> None: ...
+def optim_slots(rule: str, hyper: list[float]) -> list[tuple[str, bool, float]]: ...
+def optim_layerwise(rule: str) -> bool: ...
+def optim_encode(values: Any, positive: bool, nearest: bool, seed: int) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def optim_decode(codes: Any, scales: Any, positive: bool) -> NDArray[Any]: ...
+def optim_bfloat16(values: Any, nearest: bool, seed: int) -> NDArray[Any]: ...
+def optim_norm(gradient: NDArray[Any]) -> float: ...
+
+class OptimUpdate:
+    def __init__(
+        self,
+        rule: str,
+        hyper: list[float],
+        n: int,
+        wide: bool,
+        blocks: list[tuple[int, int, float, float, bool]],
+        format: str,
+        nearest: bool,
+    ) -> None: ...
+    @property
+    def names(self) -> list[str]: ...
+    def step(
+        self,
+        hyper: list[float],
+        lr: float,
+        t: int,
+        theta: NDArray[Any],
+        gradient: NDArray[Any],
+        slots: list[NDArray[Any]],
+        scale: float = 1.0,
+        clip_norm: float = 0.0,
+        gradient_norm: float = -1.0,
+        average: NDArray[Any] | None = None,
+        average_decay: float = 0.0,
+        zero_gradient: bool = False,
+        refuse_non_finite: bool = False,
+        report: bool = False,
+    ) -> tuple[bool, float, NDArray[Any] | None]: ...
 
 # krylov
 class Lanczos:
@@ -150,14 +176,16 @@ class Float32Objective:
     def train(
         self,
         theta: NDArray[Any],
-        rule: str,
-        hyper: list[float],
+        update: OptimUpdate,
+        hyper: NDArray[Any],
         slots: list[NDArray[Any]],
         updates: int,
         order: NDArray[Any] | None,
         batch_size: int,
         lr: NDArray[Any],
         clip_norm: float,
+        average: NDArray[Any] | None = None,
+        average_decay: float = 0.0,
     ) -> tuple[NDArray[Any], NDArray[Any], int, str, BaseException | None]: ...
 
 class Float64Objective:
@@ -178,12 +206,14 @@ class Float64Objective:
     def train(
         self,
         theta: NDArray[Any],
-        rule: str,
-        hyper: list[float],
+        update: OptimUpdate,
+        hyper: NDArray[Any],
         slots: list[NDArray[Any]],
         updates: int,
         order: NDArray[Any] | None,
         batch_size: int,
         lr: NDArray[Any],
         clip_norm: float,
+        average: NDArray[Any] | None = None,
+        average_decay: float = 0.0,
     ) -> tuple[NDArray[Any], NDArray[Any], int, str, BaseException | None]: ...

@@ -168,23 +168,28 @@ class NetworkLandscape:
         batch_size: int,
         lr: Any,
         clip_norm: float | None = None,
+        average: Array | None = None,
+        average_decay: float = 0.0,
     ) -> StepRecord:
         """One training step per entry of `lr` on consecutive slices of `order`, in the core.
 
-        Changes `theta` and the optimizer's slots and count in place. A step whose loss or gradient norm is not
-        finite changes nothing and ends the run. A signal ends it between two steps; the caller raises `error`
-        after booking the steps that were done.
+        Changes `theta`, the optimizer's slots and count and the moving `average` of θ in place. A step whose loss
+        or gradient norm is not finite changes nothing and ends the run. A signal ends it between two steps; the
+        caller raises `error` after booking the steps that were done.
         """
+        rates = np.asarray(lr, dtype=np.float64)
         losses, norms, done, stop, error = self._core.train(
             theta,
-            opt.rule,
-            list(opt.hyper.values()),
+            opt.core(),
+            opt.hyper_rows(opt.start + opt.t, rates.size),
             opt.slots,
             opt.t,
             _indices(order),
             batch_size,
-            np.asarray(lr, dtype=np.float64),
+            rates,
             clip_norm or 0.0,
+            average,
+            average_decay,
         )
         opt.t += done
         kept = done + bool(stop)

@@ -22,11 +22,15 @@ class Limit(Protocol):
 
 @dataclass(frozen=True)
 class Range:
-    """The finite real numbers from `low` to `high`; `open_high` leaves `high` out."""
+    """The finite real numbers from `low` to `high`; `open_high` leaves `high` out.
+
+    `fixed`: decides something once for all, so that no schedule may change it.
+    """
 
     low: float = 0.0
     high: float = math.inf
     open_high: bool = False
+    fixed: bool = False
 
     def __str__(self) -> str:
         if math.isinf(self.low):
@@ -81,6 +85,24 @@ class Flag:
         if not isinstance(value, int | float | np.bool_ | np.number) or value not in {0, 1}:
             raise ArgumentTypeError(f"`{name}` must be {self}, got {value!r}")
         return float(value)
+
+
+class Choice:
+    """One of some words; as a number, the place of the word."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(repr, self.words))}"
+
+    def check(self, name: str, value: Any) -> float:
+        """The place of the word, 0.0 for the first."""
+        if not isinstance(value, str):
+            raise ArgumentTypeError(f"`{name}` must be {self}, got {reprlib.repr(value)}")
+        if value not in self.words:
+            raise ArgumentError(f"`{name}` must be {self}, got {reprlib.repr(value)}")
+        return float(self.words.index(value))
 
 
 NON_NEGATIVE = Range()

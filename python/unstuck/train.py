@@ -119,6 +119,7 @@ class Trainer:
         check_optimizer(opt)
         with self._exclusive.quick("opt"):
             self._take(opt)
+            opt.start = self.t
 
     def _take(self, opt: Optimizer) -> None:
         """Starts `opt` for this run; the run that it served until now goes on with a copy of it."""
@@ -232,6 +233,7 @@ class Trainer:
         with self._exclusive.quick("move_to"):
             self.theta[:] = array
             self.opt.init(self.land.blocks, self.land.dtype)
+            self.opt.start = self.t
             self.failure = None
             self.history.events.append({"step": self.t, "kind": kind, "text": text})
 
@@ -299,7 +301,7 @@ class Trainer:
         if not self.sampler.full or self.validation is not None or self._watches:
             wanted = min(wanted, self.sampler.steps_per_epoch - self.sampler.position)
         started = time.perf_counter()
-        if hasattr(self.land, "train_steps") and self.ema is None:
+        if hasattr(self.land, "train_steps"):
             affordable = int(CHUNK_SECONDS / self._seconds_per_step) if self._seconds_per_step else 1
             done = self._core_steps(min(wanted, max(1, affordable)), interrupts)
         else:
@@ -314,7 +316,13 @@ class Trainer:
         land: Any = self.land
         with interrupts.held:
             record = land.train_steps(
-                self.theta, self.opt, self.sampler.upcoming(steps), self.sampler.batch_size, rates, self.clip_norm
+                self.theta,
+                self.opt,
+                self.sampler.upcoming(steps),
+                self.sampler.batch_size,
+                rates,
+                self.clip_norm,
+                **({} if self.ema is None else {"average": self.average, "average_decay": self.ema}),
             )
             if record.stop is not None:
                 self.failure = self._failure(record.done)

@@ -16,7 +16,10 @@ TrainingResult train(const Objective<T> &objective, T *theta, OptimizerState<T> 
   TrainingResult result;
   batch = std::min(batch,
                    order.count); // a larger batch is all of them; the sum below must not overflow
-  const std::int64_t n = objective.network().size();
+  UpdateCall<T> call = optimizer.call;
+  call.theta = theta;
+  call.gradient = gradient;
+  call.clip_norm = clip;
   std::vector<std::int64_t> identity;
   if (!order.index && batch < order.count)
     for (std::int64_t i = 0; i < order.count; ++i)
@@ -38,9 +41,11 @@ TrainingResult train(const Objective<T> &objective, T *theta, OptimizerState<T> 
       result.stop = std::isfinite(value.loss) ? Stop::gradient : Stop::loss;
       return result;
     }
-    const double scale = clip > 0.0 && norm > clip ? clip / norm : 1.0;
-    optimizer_step(optimizer.rule, optimizer.hyper, rates[step], optimizer.updates + 1, n, theta,
-                   gradient, optimizer.slots, scale);
+    call.hyper = optimizer.hyper + step * optimizer.hyper_stride;
+    call.lr = rates[step];
+    call.t = optimizer.updates + 1;
+    call.gradient_norm = norm;
+    optimizer.update->step(call);
     ++optimizer.updates;
     ++result.done;
   }

@@ -13,7 +13,7 @@ from ..operators import HessianOperator
 Array = NDArray[Any]
 
 # rules that add λθ to the gradient: their decay is a penalty ½λ‖θ‖² of the objective
-COUPLED = ("SGD", "RMSProp", "Adam", "Adagrad", "NAdam", "RAdam", "AdaMax")
+COUPLED = ("SGD", "RMSProp", "RMSPropWarmup", "Adam", "Adagrad", "NAdam", "RAdam", "AdaMax", "LARS", "Composed")
 
 
 class Objective:
@@ -73,7 +73,9 @@ class Objective:
 
 def coupled_decay(opt: Any) -> float:
     """The weight decay λ that is part of the objective; 0 where the optimizer has none or decouples it."""
-    return float(opt.hyper.get("weight_decay", 0.0)) if opt.rule in COUPLED else 0.0
+    if opt.rule not in COUPLED or opt.hyper.get("decoupled_weight_decay", 0.0):
+        return 0.0
+    return float(opt.hyper.get("weight_decay", 0.0))
 
 
 def examined_samples(samples: int | None, most: int) -> Array | None:

@@ -92,18 +92,18 @@ def _sgd(opt: Any, lr: float) -> Limit:
 
 
 def _rmsprop(opt: Any, lr: float) -> Limit:
-    h, slots = opt.hyper, dict(zip(opt.slot_names, opt.slots, strict=True))
-    square = slots["square_average"].astype(np.float64)
+    h = opt.hyper
+    square = opt.value("square_average")
     if h["centered"]:
-        square = np.maximum(square - slots["gradient_average"].astype(np.float64) ** 2, 0.0)
+        square = np.maximum(square - opt.value("gradient_average") ** 2, 0.0)
     return Limit(*_momentum_threshold(h["momentum"], lr), _moving(np.sqrt(square), h["eps"]))
 
 
 def _adam(opt: Any, lr: float) -> Limit | None:
-    h, slots = opt.hyper, dict(zip(opt.slot_names, opt.slots, strict=True))
+    h = opt.hyper
     if opt.t == 0:
         return None  # no second moment yet
-    square = slots["largest_second_moment" if h["amsgrad"] else "second_moment"].astype(np.float64)
+    square = opt.value("largest_second_moment" if h["amsgrad"] else "second_moment")
     root = np.sqrt(square / (1.0 - h["beta2"] ** opt.t))
     effective = lr / (1.0 - h["beta1"] ** opt.t)
     beta = h["beta1"]
@@ -119,4 +119,4 @@ def _moving(root: Array, eps: float) -> Array:
     return np.where(still, np.inf, root + eps)
 
 
-_LIMITS = {"SGD": _sgd, "RMSProp": _rmsprop, "Adam": _adam}
+_LIMITS = {"SGD": _sgd, "RMSProp": _rmsprop, "Adam": _adam, "AdamW": _adam}

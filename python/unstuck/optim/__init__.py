@@ -1,8 +1,15 @@
 """Optimizers: update rules that change a flat parameter vector in place, one pass over memory each."""
 
-from . import rules
 from .base import Optimizer
-from .rules import *  # noqa: F403  # a new rule is exported by its own file
+from .families import adam, composed, layerwise, momentum, square
+from .families.adam import *  # noqa: F403  # a new rule is exported by its family's file
+from .families.composed import *  # noqa: F403
+from .families.layerwise import *  # noqa: F403
+from .families.momentum import *  # noqa: F403
+from .families.square import *  # noqa: F403
+from .per_block import exclude_vectors
+from .rules import RULES, from_state
+from .step_report import StepReport
 
-__all__ = ["Optimizer"]
-__all__ += rules.__all__
+__all__ = ["RULES", "Optimizer", "StepReport", "exclude_vectors", "from_state"]
+__all__ += momentum.__all__ + square.__all__ + adam.__all__ + layerwise.__all__ + composed.__all__

@@ -1,57 +1,89 @@
-"""Optimizer: checked hyper-parameters, a learning rate or schedule, state, and one fused update in place."""
+"""Optimizer: checked hyper-parameters, schedules, state, and one fused update in place."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..errors import ArgumentError, ArgumentTypeError
+from ..errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from ..landscape import Block
-from ..ranges import NON_NEGATIVE, Count, Flag, Limit
+from ..ranges import BELOW_ONE, FLAG, NON_NEGATIVE, Choice, Count, Limit, Range
 from ..schedules import Schedule, from_description
+from . import per_block, storage
+from .hyper import Hyper, Number, restored
+from .step_report import StepReport
 
 Array = NDArray[Any]
 Rate = float | Callable[[int], float]
 Self = TypeVar("Self", bound="Optimizer")
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+_ROUNDING = Choice("nearest", "stochastic")
+_NON_FINITE = Choice("propagate", "skip", "raise")
+_KEYS = {"rule", "lr", "hyper", "n", "dtype", "t", "slots"}
+
+
+class Options(TypedDict, total=False):
+    """What every optimizer accepts besides its own hyper-parameters; see `Optimizer`."""
+
+    state: Literal["bfloat16", "int8"] | None
+    rounding: Literal["nearest", "stochastic"]
+    per_block: per_block.PerBlock | None
 
 
 class Optimizer:
     """Base of all update rules: a subclass gives the rule's name, its arguments' limits and a signature.
 
     A step changes θ and the state in place, in one pass over memory; same bits for any number of threads.
-    NaN and infinity in a gradient pass through to θ and the state, as in PyTorch; drivers (Trainer, minimize)
-    check before they step.
+    Numbers below the smallest normal one count as 0 within a step.
+
+    Every optimizer also accepts:
+        state: format of the state vectors: None, θ's dtype; "bfloat16", 2 bytes; "int8", 1 byte and a float32 scale
+            for every 256 elements, three bits of mantissa and a range of 2³¹ for squares, 2¹⁵ otherwise.
+        rounding: of "bfloat16" and "int8" state: "stochastic", right on average, from a hash of the update's number
+            and the element's place, so that runs repeat; or "nearest".
+        per_block: {pattern of block names: {"lr": factor, "weight_decay": factor, "trust_ratio": bool}}, e.g.
+            {"*.bias": {"weight_decay": 0}}; later patterns count more. See `unstuck.optim.exclude_vectors`.
+
+    Any hyper-parameter that is a number may be a schedule, a callable step → number, checked at every step.
 
     Attributes:
         rule: name of the C++ rule.
         limits: what each hyper-parameter besides `lr` may be, in the order of the C++ rule.
-        hyper: the hyper-parameters besides `lr` as floats (switches 0 or 1), in the same order; read-only.
         n: number of parameters, None before `init` or the first step.
         dtype: float32 or float64, None while the state has not been allocated.
         blocks: [(name, slice, shape)] if `init` was given them, else None.
-        slots: the state vectors, arrays (n,) of `dtype`; empty while not allocated or if the rule needs none.
+        slots: the state vectors in the order of `slot_names`; empty while not allocated or if the rule needs none.
         t: number of updates done.
+        start: step of the schedules at which `t` was 0.
+        skipped: number of steps that were skipped because of a gradient that was not finite.
     """
 
     rule: ClassVar[str]
     limits: ClassVar[Mapping[str, Limit]]
 
-    def __init__(self, lr: Rate, **hyper: float) -> None:
+    def __init__(self, lr: Rate, options: Options, **hyper: Any) -> None:
+        unknown = set(options) - set(Options.__annotations__)
+        if unknown:
+            raise ArgumentTypeError(f"`{min(unknown)}` is no argument of {type(self).__name__}")
         self.lr = lr
-        self._hyper = {name: limit.check(name, hyper[name]) for name, limit in self.limits.items()}
+        self._hyper = Hyper(self.limits, hyper)
+        self.format: str | None = storage.checked_format(options.get("state"), self.rule)
+        self.rounding = options.get("rounding", "stochastic")
+        _ROUNDING.check("rounding", self.rounding)
+        self.per_block = per_block.checked(options.get("per_block"))
         self.n: int | None = None
         self.dtype: np.dtype[Any] | None = None
         self.blocks: list[Block] | None = None
         self.slots: list[Array] = []
-        self.t = 0
+        self.t = self.start = self.skipped = 0
+        self._update: _core.OptimUpdate | None = None
 
     @property
     def lr(self) -> Rate:
@@ -64,16 +96,21 @@ class Optimizer:
 
     @property
     def hyper(self) -> Mapping[str, float]:
-        """Hyper-parameters besides `lr`, in the order of the C++ rule."""
-        return MappingProxyType(self._hyper)
+        """Hyper-parameters besides `lr` of the next update, as floats (switches 0 or 1, choices from 0), in order."""
+        return MappingProxyType(self.hyper_at(self.start + self.t))
+
+    @property
+    def settings(self) -> Mapping[str, Number]:
+        """Hyper-parameters besides `lr` as they were given: numbers, words, schedules."""
+        return MappingProxyType(self._hyper.arguments())
 
     @property
     def slot_names(self) -> list[str]:
-        """Names of the state vectors that these hyper-parameters need, in the order of `slots`."""
-        return _core.optim_slots(self.rule, list(self._hyper.values()))
+        """Names of the state arrays that these hyper-parameters need, in the order of `slots`."""
+        return storage.array_names(self._slots(), self.format)
 
     def rate(self, t: int) -> float:
-        """Learning rate of the update that follows `t` updates.
+        """Learning rate at step `t` of the schedule.
 
         Raises:
             ArgumentError: a schedule gave a number that is negative or not finite.
@@ -81,35 +118,205 @@ class Optimizer:
         """
         return NON_NEGATIVE.check(f"lr({t})", self._lr(t)) if callable(self._lr) else self._lr
 
+    def hyper_at(self, t: int) -> dict[str, float]:
+        """Hyper-parameters besides `lr` at step `t` of their schedules, each checked; errors as `rate`."""
+        return self._hyper.at(t)
+
+    def hyper_rows(self, t: int, steps: int) -> Array:
+        """Hyper-parameters of `steps` updates from step `t` on, (steps, k), or (1, k) if none is a schedule."""
+        count = steps if self._hyper.varies else 1
+        return np.array([list(self.hyper_at(t + i).values()) for i in range(count)], np.float64).reshape(count, -1)
+
+    def value(self, name: str) -> Array:
+        """A state vector as numbers: a copy in float64, whatever its format."""
+        return storage.numbers(self._slots(), self.format, self.slots, name)
+
     def init(self, size: int | Sequence[Block], dtype: Any = None) -> None:
-        """Start anew: no updates done, state zero.
+        """Start anew: no updates done, state as at the beginning.
 
         Args:
             size: number of parameters, or the blocks of a landscape, [(name, slice, shape)].
             dtype: float32 or float64, θ's; None takes it from the first step, which then allocates the state.
 
         Raises:
-            ArgumentError: `size` is not positive, or the blocks do not cover θ in order.
+            ArgumentError: `size` is not positive, the blocks do not cover θ in order, or a pattern of `per_block`
+                matches none.
             ArgumentTypeError: `dtype` is neither float32 nor float64.
         """
         blocks = None if hasattr(size, "__index__") else list(size)
-        n = Count(1).check("size", size) if blocks is None else _covered(blocks)
+        n = Count(1).check("size", size) if blocks is None else per_block.covered(blocks)
         kind = None if dtype is None else _checked_dtype(dtype)
-        self.slots = [] if kind is None else self._zero_slots(n, kind)
-        self.n, self.dtype, self.blocks, self.t = n, kind, blocks, 0
+        per_block.rows(blocks, self.per_block)
+        self.slots = [] if kind is None else self._new_slots(n, kind)
+        self.n, self.dtype, self.blocks, self._update = n, kind, blocks, None
+        self.t = self.start = 0
 
-    def step(self, theta: Array, gradient: Array) -> None:
-        """Update number `t` + 1 of `theta` in place.
+    def step(
+        self,
+        theta: Array,
+        gradient: Array,
+        *,
+        scale: float = 1.0,
+        clip_norm: float | None = None,
+        gradient_norm: float | None = None,
+        average: Array | None = None,
+        average_decay: float = 0.999,
+        zero_gradient: bool = False,
+        non_finite: Literal["propagate", "skip", "raise"] = "propagate",
+        report: bool = False,
+    ) -> StepReport | None:
+        """Update number `t` + 1 of `theta` in place, everything asked for in the same pass over memory.
 
         Args:
             theta: parameters, shape (n,), float32 or float64, contiguous and writable; never copied.
-            gradient: shape (n,), the same dtype, contiguous, sharing no memory with `theta`; not changed.
+            gradient: shape (n,), the same dtype, contiguous, sharing no memory with `theta`.
+            scale: multiplies the gradient first (1/loss scale).
+            clip_norm: a gradient that is longer after `scale` is shortened to this length.
+            gradient_norm: ‖gradient‖ if it is known; saves the pass that measures it for `clip_norm` and `non_finite`.
+            average: moving average of θ, (n,), of θ's dtype, or uint16, the bits of bfloat16, rounded
+                stochastically: a ← d·a + (1 − d)·θ.
+            average_decay: d in [0, 1).
+            zero_gradient: set the gradient to 0 afterwards; it is not changed otherwise.
+            non_finite: what a NaN or infinity in the gradient does: "propagate" into θ and the state, as in PyTorch;
+                "skip" the step, so that nothing changes but `skipped`; "raise" NonFiniteError, nothing changed.
+            report: return norms of every block.
+
+        Returns:
+            A StepReport if asked for and not skipped.
 
         Raises:
             ArgumentTypeError: wrong type, dtype or memory layout.
-            ArgumentError: wrong length, shared memory, or a schedule without a usable value.
+            ArgumentError: wrong length, shared memory, or a value out of its range.
+            NonFiniteError: see `non_finite`.
         Nothing has changed when an error is raised.
         """
+        policy = _NON_FINITE.words[int(_NON_FINITE.check("non_finite", non_finite))]
+        self._require_fit(theta, gradient)
+        fresh = self.dtype is None
+        slots = self._new_slots(theta.size, theta.dtype) if fresh else self.slots
+        update = self._new_update(theta.size, theta.dtype) if self._update is None or fresh else self._update
+        now = self.start + self.t
+        done, _, table = update.step(
+            list(self.hyper_at(now).values()),
+            self.rate(now),
+            self.t + 1,
+            theta,
+            gradient,
+            slots,
+            scale=_ANY.check("scale", scale),
+            clip_norm=0.0 if clip_norm is None else _positive("clip_norm", clip_norm),
+            gradient_norm=-1.0 if gradient_norm is None else _known_norm(gradient_norm),
+            average=average,
+            average_decay=BELOW_ONE.check("average_decay", average_decay),
+            zero_gradient=bool(FLAG.check("zero_gradient", zero_gradient)),
+            refuse_non_finite=policy != "propagate",
+            report=bool(FLAG.check("report", report)),
+        )
+        if not done:
+            if policy == "raise":
+                raise NonFiniteError(f"`gradient` is not finite{_where(gradient)}; nothing has changed")
+            self.skipped += 1
+            return None
+        self.slots, self.n, self.dtype, self._update = slots, theta.size, theta.dtype, update
+        self.t += 1
+        return None if table is None else StepReport(self._block_names(), *table.T)
+
+    def core(self) -> _core.OptimUpdate:
+        """The plan of the pass for the state as it is allocated; for the training loop of the core."""
+        if self.n is None or self.dtype is None:
+            raise ArgumentError("`opt` must be initialised with a size and a dtype first")
+        if self._update is None:
+            self._update = self._new_update(self.n, self.dtype)
+        return self._update
+
+    def state(self) -> dict[str, Any]:
+        """A copy of everything that decides the next updates.
+
+        Returns:
+            "slots" is {name: array}; the rest is JSON-able. "lr" and the values of "hyper" are numbers (or words),
+            the description of a schedule of `unstuck.schedules`, or None for any other callable.
+        """
+        constant = None if callable(self._lr) else self._lr
+        return {
+            "rule": self.rule,
+            "lr": self._lr.describe() if isinstance(self._lr, Schedule) else constant,
+            "hyper": self._hyper.describe(),
+            "n": self.n,
+            "dtype": None if self.dtype is None else self.dtype.name,
+            "t": self.t,
+            "start": self.start,
+            "state": self.format,
+            "rounding": self.rounding,
+            "per_block": {pattern: dict(row) for pattern, row in self.per_block.items()},
+            "blocks": per_block.described(self.blocks),
+            "slots": {name: slot.copy() for name, slot in zip(self.slot_names, self.slots, strict=False)},
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue, to the bit, as the optimizer whose `state()` this is. What it holds as None stays as it is here.
+
+        Raises:
+            ArgumentError: `state` belongs to another rule, or is incomplete or inconsistent.
+            ArgumentTypeError: a value has a wrong type.
+        Nothing has changed when an error is raised.
+        """
+        missing = _KEYS - set(state)
+        if missing:
+            raise ArgumentError(f"`state` lacks {', '.join(sorted(missing))}; pass what `state()` returned")
+        if state["rule"] != self.rule:
+            raise ArgumentError(f"`state` belongs to the rule {state['rule']!r}, not to {self.rule}")
+        lr = self._lr if state["lr"] is None else state["lr"]
+        fresh = type(self)(
+            from_description(lr) if isinstance(lr, Mapping) else lr,
+            state=state.get("state"),
+            rounding=state.get("rounding", "stochastic"),
+            per_block=state.get("per_block"),
+            **restored(state["hyper"], self._hyper),
+        )
+        blocks = per_block.restored(state.get("blocks"))
+        if blocks is None and not fresh.per_block and state["n"] == self.n:
+            blocks = self.blocks
+        if state["n"] is not None:
+            fresh.init(state["n"] if blocks is None else blocks, state["dtype"])
+        if fresh.n != state["n"]:
+            raise ArgumentError(f"`state['blocks']` must cover {state['n']} parameters, got {fresh.n}")
+        fresh.t = Count(0).check("state['t']", state["t"])
+        fresh.start = Count(0).check("state['start']", state.get("start", 0))
+        if fresh.t > 0 and fresh.dtype is None:
+            raise ArgumentError(f"`state` must hold n and dtype after {fresh.t} updates, got None")
+        storage.copy_into(fresh.slots, fresh.slot_names if fresh.dtype is not None else [], state["slots"])
+        self.__dict__.update(fresh.__dict__, skipped=self.skipped)
+
+    def copy(self: Self) -> Self:
+        """An independent optimizer in the same state; a schedule is shared, because it has no state."""
+        twin = copy.copy(self)
+        twin.slots = [slot.copy() for slot in self.slots]
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the plan of the core, which is made anew when needed."""
+        return {**self.__dict__, "_update": None}
+
+    def __repr__(self) -> str:
+        settings: dict[str, object] = {"lr": self._lr, **self._hyper.arguments()}
+        if self.format is not None:
+            settings.update(state=self.format, rounding=self.rounding)
+        if self.per_block:
+            settings["per_block"] = self.per_block
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
+
+    def _slots(self) -> list[storage.Slot]:
+        return _core.optim_slots(self.rule, self._hyper.structure())
+
+    def _new_slots(self, n: int, dtype: np.dtype[Any]) -> list[Array]:
+        return storage.new_arrays(self._slots(), self.format, n, dtype)
+
+    def _new_update(self, n: int, dtype: np.dtype[Any]) -> _core.OptimUpdate:
+        table = per_block.rows(self.blocks, self.per_block)
+        wide, nearest = dtype == np.float64, self.rounding == "nearest"
+        return _core.OptimUpdate(self.rule, self._hyper.structure(), n, wide, table, self.format or "theta", nearest)
+
+    def _require_fit(self, theta: Any, gradient: Any) -> None:
         for name, array in (("theta", theta), ("gradient", gradient)):
             if not isinstance(array, np.ndarray):
                 raise ArgumentTypeError(f"`{name}` must be a NumPy array, got {type(array).__name__}")
@@ -121,86 +328,14 @@ class Optimizer:
             raise ArgumentTypeError(
                 f"`theta` must be {self.dtype}, the dtype of the state, got {theta.dtype}; `init` starts anew"
             )
-        slots = self.slots if self.dtype is not None else self._zero_slots(theta.size, theta.dtype)
-        lr, hyper = self.rate(self.t), list(self._hyper.values())
-        _core.optim_step(self.rule, hyper, lr, self.t + 1, theta, gradient, slots)
-        self.slots, self.n, self.dtype = slots, theta.size, theta.dtype
-        self.t += 1
+        if theta.dtype not in DTYPES:
+            raise ArgumentTypeError(f"`theta` must be float32 or float64, got {theta.dtype}")
 
-    def state(self) -> dict[str, Any]:
-        """A copy of everything that decides the next updates.
+    def _block_names(self) -> tuple[str, ...]:
+        return ("theta",) if self.blocks is None else tuple(name for name, _, _ in self.blocks)
 
-        Returns:
-            {"rule", "lr", "hyper", "n", "dtype", "t", "slots"}. "slots" is {name: array}; the rest is
-            JSON-able. "lr" is a number, the description of a schedule of `unstuck.schedules`, or None for
-            any other callable.
-        """
-        constant = None if callable(self._lr) else self._lr
-        return {
-            "rule": self.rule,
-            "lr": self._lr.describe() if isinstance(self._lr, Schedule) else constant,
-            "hyper": dict(self._hyper),
-            "n": self.n,
-            "dtype": None if self.dtype is None else self.dtype.name,
-            "t": self.t,
-            "slots": {name: slot.copy() for name, slot in zip(self.slot_names, self.slots, strict=False)},
-        }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Continue, to the bit, as the optimizer whose `state()` this is. If its "lr" is None, `lr` stays.
-
-        Raises:
-            ArgumentError: `state` belongs to another rule, or is incomplete or inconsistent.
-            ArgumentTypeError: a value has a wrong type.
-        Nothing has changed when an error is raised.
-        """
-        missing = {"rule", "lr", "hyper", "n", "dtype", "t", "slots"} - set(state)
-        if missing:
-            raise ArgumentError(f"`state` lacks {', '.join(sorted(missing))}; pass what `state()` returned")
-        if state["rule"] != self.rule:
-            raise ArgumentError(f"`state` belongs to the rule {state['rule']!r}, not to {self.rule}")
-        if set(state["hyper"]) != set(self.limits):
-            raise ArgumentError(f"`state['hyper']` must hold {list(self.limits)}, got {list(state['hyper'])}")
-        lr = self._lr if state["lr"] is None else state["lr"]
-        fresh = type(self)(from_description(lr) if isinstance(lr, Mapping) else lr, **state["hyper"])
-        if state["n"] is not None:
-            fresh.init(state["n"], state["dtype"])
-        fresh.t = Count(0).check("state['t']", state["t"])
-        if fresh.t > 0 and fresh.dtype is None:
-            raise ArgumentError(f"`state` must hold n and dtype after {fresh.t} updates, got None")
-        fresh._copy_slots(state["slots"])
-        blocks = self.blocks if fresh.n == self.n else None
-        self.__dict__.update(fresh.__dict__, blocks=blocks)
-
-    def copy(self: Self) -> Self:
-        """An independent optimizer in the same state; a schedule is shared, because it has no state."""
-        twin = copy.copy(self)
-        twin._hyper = dict(self._hyper)
-        twin.slots = [slot.copy() for slot in self.slots]
-        return twin
-
-    def __repr__(self) -> str:
-        settings: dict[str, object] = {"lr": self._lr, **self._hyper}
-        for name, limit in self.limits.items():
-            if isinstance(limit, Flag):
-                settings[name] = bool(settings[name])
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
-
-    def _zero_slots(self, n: int, dtype: np.dtype[Any]) -> list[Array]:
-        return [np.zeros(n, dtype) for _ in self.slot_names]
-
-    def _copy_slots(self, slots: Mapping[str, Array]) -> None:
-        expected = self.slot_names if self.dtype is not None else []
-        if set(slots) != set(expected):
-            raise ArgumentError(f"`state['slots']` must hold {expected}, got {list(slots)}")
-        for name, mine in zip(expected, self.slots, strict=True):
-            theirs = np.asarray(slots[name])
-            if theirs.shape != mine.shape or theirs.dtype != mine.dtype:
-                raise ArgumentError(
-                    f"`state['slots'][{name!r}]` must be {mine.dtype} of shape {mine.shape}, "
-                    f"got {theirs.dtype} of shape {theirs.shape}"
-                )
-            mine[:] = theirs
+_ANY = Range(low=-np.inf)
 
 
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:
@@ -213,15 +348,21 @@ def _checked_dtype(dtype: Any) -> np.dtype[Any]:
     return kind
 
 
-def _covered(blocks: list[Block]) -> int:
-    """Number of parameters of blocks that follow each other from 0 on."""
-    end = 0
-    for name, part, shape in blocks:
-        size = int(np.prod(shape))
-        if (part.start, part.stop, part.step) not in {(end, end + size, None), (end, end + size, 1)}:
-            raise ArgumentError(
-                f"`size` must be blocks that cover theta in order: after {end} comes {name!r} "
-                f"with {part} and shape {shape}"
-            )
-        end += size
-    return Count(1).check("size", end)
+def _positive(name: str, value: Any) -> float:
+    number = NON_NEGATIVE.check(name, value)
+    if number == 0.0:
+        raise ArgumentError(f"`{name}` must be positive, got 0")
+    return number
+
+
+def _known_norm(value: Any) -> float:
+    """NaN and infinity are answers too."""
+    number = float(value)
+    if number < 0.0:
+        raise ArgumentError(f"`gradient_norm` must not be negative, got {number:g}")
+    return number
+
+
+def _where(gradient: Array) -> str:
+    bad = np.flatnonzero(~np.isfinite(gradient))
+    return f": {gradient[bad[0]]} at position {bad[0]}, {bad.size} in all" if bad.size else ""

@@ -5,15 +5,18 @@
 #include <span>
 
 #include "unstuck/nn/objective.hpp"
-#include "unstuck/optim/step.hpp"
+#include "unstuck/optim/update.hpp"
 
 namespace unstuck::nn {
 
-// The optimizer as the training loop sees it; `updates` counts the updates done so far.
+// The optimizer as the training loop sees it; `updates` counts the updates done so far. `hyper` is
+// that of the first step; the next step's begins `hyper_stride` numbers later (0: the same). `call`
+// brings the slots and the moving average.
 template <class T> struct OptimizerState {
-  RuleId rule;
+  Update<T> *update;
   const double *hyper;
-  T *const *slots;
+  std::size_t hyper_stride;
+  UpdateCall<T> call;
   std::int64_t updates;
 };
 

@@ -1,0 +1,168 @@
+// A tile of a pass: what a range does to the piece of memory that is in the first-level cache.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+
+#include "loops.hpp"
+#include "squares.hpp"
+
+namespace unstuck::optim {
+
+// Elements that one thread takes at a time: long enough for the prefetcher, short enough to share
+// small networks.
+inline constexpr std::int64_t kRange = 8'192;
+// Elements of a tile: θ, g, two decoded slots and the average in 20 KiB of float.
+inline constexpr std::int64_t kTile = 1'024;
+
+static_assert(kRange % kTile == 0 && kTile % kCodeBlock == 0);
+
+struct Storage {
+  Format format = Format::theta;
+  Rounding rounding = Rounding::stochastic;
+  int slots = 0;
+  std::array<bool, kMaxSlots> positive{};
+};
+
+// Sums of squares of one piece.
+struct Sums {
+  SquareSum gradient, theta, change, update;
+};
+
+template <class T> class Tile {
+public:
+  Tile(const Storage &storage, const UpdateCall<T> &call) : storage_(storage), call_(call) {}
+
+  // Whether there is more to do than the rule itself, so that tiles must stay small.
+  bool staged() const {
+    return storage_.format != Format::theta || call_.average || call_.zero || call_.report;
+  }
+
+  // Decodes the slots of parameters begin … end−1; begin is a multiple of kTile then.
+  void load(std::int64_t begin, std::int64_t end) {
+    begin_ = begin;
+    for (int k = 0; k < storage_.slots; ++k) {
+      const SlotArray &slot = call_.slots[k];
+      if (storage_.format == Format::theta) {
+        slots_[k] = static_cast<T *>(slot.values) + begin;
+        continue;
+      }
+      slots_[k] = decoded_[k];
+      if (storage_.format == Format::bfloat16)
+        decode_bfloat16(static_cast<const std::uint16_t *>(slot.values) + begin, end - begin,
+                        decoded_[k]);
+      else
+        storage_.positive[static_cast<std::size_t>(k)] ? decode<true>(slot, k, begin, end)
+                                                       : decode<false>(slot, k, begin, end);
+    }
+  }
+
+  // The rule on parameters begin … end−1 of the tile; adds to the sums.
+  void step(const Loops<T> &loops, const T *scalars, T scale, std::int64_t begin, std::int64_t end,
+            Sums *sums) {
+    const std::int64_t count = end - begin;
+    T *slots[kMaxSlots] = {};
+    for (int k = 0; k < storage_.slots; ++k)
+      slots[k] = slots_[k] + (begin - begin_);
+    T *theta = call_.theta + begin;
+    const T *gradient = call_.gradient + begin;
+    if (sums)
+      std::memcpy(before_, theta, static_cast<std::size_t>(count) * sizeof(T));
+    loops.step(scalars, scale, count, theta, gradient, slots);
+    if (!sums)
+      return;
+    sums->gradient.add(gradient, count);
+    sums->theta.add(before_, count);
+    sums->change.add_difference(theta, before_, count);
+  }
+
+  // Encodes the slots; then the average and the zeroing.
+  void store(std::int64_t begin, std::int64_t end) {
+    if (storage_.format != Format::theta) {
+      if (storage_.rounding == Rounding::nearest)
+        encode<Rounding::nearest>(begin, end);
+      else
+        encode<Rounding::stochastic>(begin, end);
+    }
+    if (call_.average)
+      move_average(begin, end);
+    if (call_.zero)
+      std::memset(call_.zero + begin, 0, static_cast<std::size_t>(end - begin) * sizeof(T));
+  }
+
+  // Σθ² and Σu² of parameters begin … end−1, u the quantity of the rule's trust ratio.
+  Sums measure(const Loops<T> &loops, const T *scalars, T scale, std::int64_t begin,
+               std::int64_t end) {
+    Sums sums;
+    for (std::int64_t at = begin; at < end; at += kTile) {
+      const std::int64_t count = std::min(kTile, end - at);
+      T *slots[kMaxSlots] = {};
+      for (int k = 0; k < storage_.slots; ++k)
+        slots[k] = static_cast<T *>(call_.slots[k].values) + at;
+      loops.measure(scalars, scale, count, call_.theta + at, call_.gradient + at, slots, before_);
+      sums.theta.add(call_.theta + at, count);
+      sums.update.add(before_, count);
+    }
+    return sums;
+  }
+
+private:
+  template <bool positive>
+  void decode(const SlotArray &slot, int k, std::int64_t begin, std::int64_t end) {
+    const auto *codes = static_cast<const std::uint8_t *>(slot.values);
+    for (std::int64_t at = begin; at < end; at += kCodeBlock)
+      decode_block<positive>(codes + at, slot.scales[at / kCodeBlock],
+                             std::min(kCodeBlock, end - at), decoded_[k] + (at - begin));
+  }
+
+  template <Rounding rounding> void encode(std::int64_t begin, std::int64_t end) {
+    for (int k = 0; k < storage_.slots; ++k) {
+      const Bits seed = rounding_seed(call_.t, k);
+      const SlotArray &slot = call_.slots[k];
+      if (storage_.format == Format::bfloat16)
+        encode_bfloat16<rounding>(decoded_[k], end - begin, seed, begin,
+                                  static_cast<std::uint16_t *>(slot.values) + begin);
+      else if (storage_.positive[static_cast<std::size_t>(k)])
+        encode_codes<true, rounding>(slot, k, seed, begin, end);
+      else
+        encode_codes<false, rounding>(slot, k, seed, begin, end);
+    }
+  }
+
+  template <bool positive, Rounding rounding>
+  void encode_codes(const SlotArray &slot, int k, Bits seed, std::int64_t begin, std::int64_t end) {
+    auto *codes = static_cast<std::uint8_t *>(slot.values);
+    for (std::int64_t at = begin; at < end; at += kCodeBlock)
+      slot.scales[at / kCodeBlock] = encode_block<positive, rounding>(
+          decoded_[k] + (at - begin), std::min(kCodeBlock, end - at), seed, at, codes + at);
+  }
+
+  // a ← a + (1 − d)·(θ − a)
+  void move_average(std::int64_t begin, std::int64_t end) {
+    const auto share = static_cast<T>(1.0 - call_.average_decay);
+    const std::int64_t count = end - begin;
+    const T *theta = call_.theta + begin;
+    if (call_.average_format == Format::theta) {
+      T *average = static_cast<T *>(call_.average) + begin;
+      for (std::int64_t i = 0; i < count; ++i)
+        average[i] += share * (theta[i] - average[i]);
+      return;
+    }
+    auto *codes = static_cast<std::uint16_t *>(call_.average) + begin;
+    decode_bfloat16(codes, count, before_);
+    for (std::int64_t i = 0; i < count; ++i)
+      before_[i] += share * (theta[i] - before_[i]);
+    encode_bfloat16<Rounding::stochastic>(before_, count, rounding_seed(call_.t, kMaxSlots), begin,
+                                          codes);
+  }
+
+  const Storage &storage_;
+  const UpdateCall<T> &call_;
+  std::int64_t begin_ = 0;
+  T *slots_[kMaxSlots] = {};
+  alignas(64) T before_[kTile];
+  alignas(64) T decoded_[kMaxSlots][kTile];
+};
+
+} // namespace unstuck::optim

@@ -1,0 +1,1 @@
+"""The update rules by family: signature, defaults, ranges and recurrence; computed by the C++ core."""

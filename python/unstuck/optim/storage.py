@@ -1,0 +1,76 @@
+"""State vectors in memory: in θ's dtype, as bfloat16's bits, or as 8-bit codes with a scale for every 256."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..errors import ArgumentError
+
+Array = NDArray[Any]
+Slot = tuple[str, bool, float]  # name, whether it is never negative, the value it starts at
+
+CODE_BLOCK = 256
+
+
+def checked_format(state: Any, rule: str) -> str | None:
+    """The format of the state vectors, None for θ's dtype.
+
+    Raises:
+        ArgumentError: no such format, or the rule needs θ's dtype.
+    """
+    if state is not None and not (isinstance(state, str) and state in ("bfloat16", "int8")):
+        raise ArgumentError(f"`state` must be None (theta's dtype), 'bfloat16' or 'int8', got {state!r}")
+    if state is not None and _core.optim_layerwise(rule):
+        raise ArgumentError(f"`state` of {rule} must be None (theta's dtype): its trust ratios need it, got {state!r}")
+    return state
+
+
+def array_names(slots: Sequence[Slot], state: str | None) -> list[str]:
+    """Names of the arrays: a vector's, and with "int8" that of its scales after it."""
+    return [name for slot, _, _ in slots for name in ((slot, f"{slot}_scale") if state == "int8" else (slot,))]
+
+
+def new_arrays(slots: Sequence[Slot], state: str | None, n: int, dtype: np.dtype[Any]) -> list[Array]:
+    """The state vectors at the beginning."""
+    arrays: list[Array] = []
+    for _, positive, start in slots:
+        one = np.full(1, start, np.float32)
+        if state == "bfloat16":
+            arrays.append(np.full(n, _core.optim_bfloat16(one, True, 0)[0], np.uint16))
+        elif state == "int8":
+            codes, scales = _core.optim_encode(one, positive, True, 0)
+            arrays.append(np.full(n, codes[0], np.uint8))
+            arrays.append(np.full(-(-n // CODE_BLOCK), scales[0], np.float32))
+        else:
+            arrays.append(np.full(n, start, dtype))
+    return arrays
+
+
+def numbers(slots: Sequence[Slot], state: str | None, arrays: Sequence[Array], name: str) -> Array:
+    """One state vector in float64, a copy."""
+    place = array_names(slots, state).index(name)
+    if state == "bfloat16":
+        return (arrays[place].astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    if state == "int8":
+        positive = {slot: sign for slot, sign, _ in slots}[name]
+        return _core.optim_decode(arrays[place], arrays[place + 1], positive).astype(np.float64)
+    return arrays[place].astype(np.float64)
+
+
+def copy_into(arrays: Sequence[Array], names: Sequence[str], given: Mapping[str, Array]) -> None:
+    """Fills the arrays from {name: array}; ArgumentError if names, shapes or types differ."""
+    if set(given) != set(names):
+        raise ArgumentError(f"`state['slots']` must hold {list(names)}, got {list(given)}")
+    for name, mine in zip(names, arrays, strict=True):
+        theirs = np.asarray(given[name])
+        if theirs.shape != mine.shape or theirs.dtype != mine.dtype:
+            raise ArgumentError(
+                f"`state['slots'][{name!r}]` must be {mine.dtype} of shape {mine.shape}, "
+                f"got {theirs.dtype} of shape {theirs.shape}"
+            )
+        mine[:] = theirs
