@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +12,8 @@ import pytest
 
 import unstuck as us
 from unstuck.errors import ArgumentError, ArgumentTypeError
-from unstuck.labs import frame, saddle, taylor
+from unstuck.labs import animation, frame, saddle, taylor
+from unstuck.plot import PATH, PATH_END, path_lines
 from unstuck.settings import describe, make, setting
 
 pytest.importorskip("matplotlib", reason="needs matplotlib")
@@ -113,7 +115,7 @@ def saddle_run() -> us.labs.LabRun:
 
 
 def test_a_run_writes_its_figure(saddle_run, tmp_path):
-    for ending, start in [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")]:
+    for ending, start in [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF"), (".gif", b"GIF89a")]:
         path = tmp_path / f"a{ending}"
         assert saddle_run.save(path) == path
         assert path.read_bytes().startswith(start)
@@ -122,6 +124,23 @@ def test_a_run_writes_its_figure(saddle_run, tmp_path):
             saddle_run.save(bad)
     with pytest.raises(ArgumentTypeError, match="`path`"):
         saddle_run.save(None)  # type: ignore[arg-type]
+
+
+def test_paths_grow_in_the_animation(saddle_run):
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    figure = saddle_run.figure()
+    (line,), (end,) = path_lines(figure, PATH), path_lines(figure, PATH_END)
+    whole = np.column_stack(line.get_data())
+    with image.open(io.BytesIO(animation.gif(figure, frames=5))) as picture:
+        assert 2 <= picture.n_frames <= 5, "equal frames are one"
+        first = np.asarray(picture.convert("RGB"), dtype=float)
+        picture.seek(picture.n_frames - 1)
+        last = np.asarray(picture.convert("RGB"), dtype=float)
+    assert np.abs(first - last).max() > 50, "the path has grown"
+    np.testing.assert_array_equal(np.column_stack(line.get_data()), whole)
+    np.testing.assert_array_equal(np.ravel(end.get_data()), whole[-1])
+    with pytest.raises(ArgumentError, match="no paths that could be animated"):
+        animation.gif(us.labs.load("taylor").figure(us.labs.run("taylor", samples=30, hidden=2, steps=50).results))
 
 
 def test_a_run_is_json(saddle_run):

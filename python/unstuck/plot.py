@@ -13,9 +13,11 @@ from .landscape import Landscape, check_landscape, check_theta
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 Array = NDArray[Any]
 Extent = tuple[float, float, float, float]
+PATH, PATH_END = "path-line-", "path-end-"  # a path's line and last point are called this and a number
 _COLOURS = ("#f97316", "#facc15", "#f472b6", "#a3e635", "#22d3ee")
 
 
@@ -193,9 +195,15 @@ def _contours(axes: Axes, a: Array, b: Array, heights: Array) -> None:
     axes.contour(a, b, masked, levels=levels[1:-1:2], colors="white", linewidths=0.5, alpha=0.5)
 
 
+def path_lines(figure: Figure | SubFigure, prefix: str) -> list[Any]:
+    """The lines of all paths that `surface` drew on a figure (PATH), or their last points (PATH_END), in order."""
+    return [line for axes in figure.axes for line in axes.lines if str(line.get_gid()).startswith(prefix)]
+
+
 def _draw_paths(axes: Axes, flat: list[Array]) -> None:
+    known = len(path_lines(axes.figure, PATH))
     for i, track in enumerate(flat):
         colour = _COLOURS[i % len(_COLOURS)]
-        axes.plot(track[:, 0], track[:, 1], color=colour, lw=1.8, zorder=3)
+        axes.plot(track[:, 0], track[:, 1], color=colour, lw=1.8, zorder=3, gid=f"{PATH}{known + i}")
         axes.plot(*track[0], "o", mfc="white", mec=colour, mew=1.8, ms=7, zorder=4)
-        axes.plot(*track[-1], "o", color=colour, ms=7, zorder=4)
+        axes.plot(*track[-1], "o", color=colour, ms=7, zorder=4, gid=f"{PATH_END}{known + i}")

@@ -60,7 +60,11 @@ def lab_command(lab: Lab) -> Any:
     """The command of one lab: every setting of it, and --out."""
     from .options import command
 
-    out_field = ("out", "str | None", setting("write the figure to this .png, .svg or .pdf file", None))
+    out_field = (
+        "out",
+        "str | None",
+        setting("write the figure to this .png, .svg or .pdf file, or its paths growing to a .gif", None),
+    )
     settings = make_dataclass("LabSettings", [out_field], bases=(lab.settings,), frozen=True)
 
     def run(chosen: Any, out: Output) -> int:

@@ -26,12 +26,13 @@ from ..errors import ArgumentError
 from ..plain_text import plain
 from ..report.facts import jsonable
 from ..settings import make
+from .animation import gif
 from .registry import MODULES, NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ENDINGS = (".png", ".svg", ".pdf")
+ENDINGS = (".png", ".svg", ".pdf", ".gif")
 Results = dict[str, Any]
 
 
@@ -94,12 +95,14 @@ class LabRun:
         return self.lab.figure(self.results)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the figure whole or not at all; the ending decides: .png, .svg or .pdf.
+        """Write the figure whole or not at all; the ending decides: .png, .svg, .pdf, or .gif, its paths growing.
 
         Raises:
-            ArgumentError: another ending, or the file cannot be written.
+            ArgumentError: another ending, the file cannot be written, or a .gif of a figure without paths.
         """
         ending = check_target(path, ENDINGS).suffix.lower()
+        if ending == ".gif":
+            return write_atomically(path, gif(self.figure()))
         stream = io.BytesIO()
         dateless: dict[str, Any] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[ending]
         self.figure().savefig(stream, format=ending[1:], dpi=150, metadata=dateless)
