@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import ArgumentError, ArgumentTypeError
 from .landscape import Landscape, check_landscape, check_theta
+from .ranges import Count
+from .real_array import real_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Extent = tuple[float, float, float, float]
 PATH, PATH_END = "path-line-", "path-end-"  # a path's line and last point are called this and a number
+FINEST = 10_000  # loss evaluations per side
 _COLOURS = ("#f97316", "#facc15", "#f472b6", "#a3e635", "#22d3ee")
 
 
@@ -63,8 +66,11 @@ def surface(
         raise ArgumentTypeError(f"`paths` must be a list of paths, got {type(paths).__name__}")
     if land.n < 2:
         raise ArgumentError("`land` must have at least two parameters, it has 1")
-    if isinstance(resolution, bool) or not isinstance(resolution, (int, np.integer)) or resolution < 2:
-        raise ArgumentError(f"`resolution` must be an integer ≥ 2, got {resolution!r}")
+    if isinstance(resolution, bool) or not isinstance(resolution, (int, np.integer)) or not 2 <= resolution <= FINEST:
+        raise ArgumentError(f"`resolution` must be an integer from 2 to {FINEST}, got {resolution!r}")
+    if ax is not None and not hasattr(ax, "contourf"):
+        raise ArgumentTypeError(f"`ax` must be matplotlib axes or None, got {type(ax).__name__}")
+    Count(0).check("seed", seed)
     tracks = [_track(path, land.n, i) for i, path in enumerate(paths)]
     own = land.n == 2 and directions is None
     origin = np.zeros(2) if own and theta is None else _origin(land, tracks, theta)
@@ -118,7 +124,7 @@ def _origin(land: Landscape, tracks: list[Array], theta: ArrayLike | None) -> Ar
 def _plane(land: Landscape, tracks: list[Array], directions: ArrayLike | None, origin: Array, seed: int) -> Array:
     """Two independent vectors (2, n)."""
     if directions is not None:
-        plane = np.asarray(directions, dtype=np.float64)
+        plane = real_array(directions, "directions").astype(np.float64)
         if plane.shape != (2, land.n) or not np.isfinite(plane).all():
             raise ArgumentError(f"`directions` must be finite, of shape (2, {land.n}), got {plane.shape}")
         sizes = np.linalg.svd(plane, compute_uv=False)
@@ -151,7 +157,7 @@ def _project(moves: Array, plane: Array) -> Array:
 
 def _extent(flat: list[Array], extent: Extent | None, reach: float) -> Extent:
     if extent is not None:
-        box = np.asarray(extent, dtype=np.float64)
+        box = real_array(extent, "extent").astype(np.float64)
         if box.shape != (4,) or not np.isfinite(box).all() or box[0] >= box[1] or box[2] >= box[3]:
             raise ArgumentError(f"`extent` must be (a_min, a_max, b_min, b_max), increasing, got {extent}")
         return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))

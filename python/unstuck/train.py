@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import serving
 from .atomic_file import as_path
 from .detached import Detached
-from .errors import ArgumentError, BusyError, NonFiniteError
+from .errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from .exclusive import Exclusive
 from .failure import Failure, describe, first_non_finite
 from .history import History
@@ -38,9 +37,6 @@ Array = NDArray[Any]
 
 CHUNK_SECONDS = 0.1  # how long one call into the core may last: the answer to Ctrl-C waits for its end
 PROGRESS_SECONDS = 0.1
-
-_serving: weakref.WeakValueDictionary[int, Trainer] = weakref.WeakValueDictionary()  # id of an optimizer ↦ its run
-_handing_over = threading.Lock()
 
 
 class Trainer:
@@ -123,18 +119,9 @@ class Trainer:
 
     def _take(self, opt: Optimizer) -> None:
         """Starts `opt` for this run; the run that it served until now goes on with a copy of it."""
-        with _handing_over:
-            other = _serving.get(id(opt))
-            if other is not None and other is not self and other._opt is opt:
-                try:
-                    with other._exclusive.quick("opt"):
-                        other._opt = opt.copy()
-                except BusyError:
-                    raise BusyError("`opt` serves another run, which is being trained now; pass `opt.copy()`") from None
-                _serving[id(other._opt)] = other
+        with serving.handed_over(opt, self):
             opt.init(self.land.blocks, self.land.dtype)
             self._opt = opt
-            _serving[id(opt)] = self
 
     @property
     def t(self) -> int:
@@ -200,7 +187,10 @@ class Trainer:
 
         Raises:
             ArgumentError: the state is of another problem, or later than the run's history.
+            ArgumentTypeError: `state` is no State.
         """
+        if not isinstance(state, State):
+            raise ArgumentTypeError(f"`state` must be what `state()` returned, got {type(state).__name__}")
         theta = check_theta(state.theta, self.land.n, self.land.dtype, "state.theta")
         if (state.average is None) != (self.average is None):
             raise ArgumentError("`state` and the run must both have a moving average or both have none")
@@ -226,7 +216,10 @@ class Trainer:
 
         Raises:
             ArgumentError: `theta` has a wrong shape or is not finite.
+            ArgumentTypeError: `kind` or `text` is no text.
         """
+        if not (isinstance(kind, str) and isinstance(text, str)):
+            raise ArgumentTypeError("`kind` and `text` must be text")
         array = check_theta(theta, self.land.n, self.land.dtype)
         if not np.isfinite(array).all():
             raise ArgumentError("`theta` must be finite")

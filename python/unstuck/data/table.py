@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import ArgumentError, ArgumentTypeError, DataError
 from ..plain_text import plain
+from ..ranges import BELOW_ONE, Count
 from .columns import Selection, is_number
 from .csv_file import MISSING, RawTable, read_csv
 from .limits import Limits, shown
@@ -71,7 +73,7 @@ def load(
     Raises:
         DataError: the file cannot be used; the message names the column and the line.
         ArgumentError: `task` is none of the two.
-        ArgumentTypeError: `path` is no path.
+        ArgumentTypeError: `path` is no path, or names are no text.
     """
     if task not in (None, "classification", "regression"):
         raise ArgumentError(f"`task` must be 'classification', 'regression' or None, got {task!r}")
@@ -81,7 +83,12 @@ def load(
     read = readers.get(Path(path).suffix.lower())
     if read is None:
         raise DataError(f"{shown(path)}: the name must end in .csv or .npz")
-    raw = read(path, Selection(target, features, tuple(drop)), limits or Limits())
+    if not isinstance(target, str):
+        raise ArgumentTypeError(f"`target` must be a column name, got {type(target).__name__}")
+    if limits is not None and not isinstance(limits, Limits):
+        raise ArgumentTypeError(f"`limits` must be unstuck.data.Limits or None, got {type(limits).__name__}")
+    chosen = None if features is None else _names("features", features)
+    raw = read(path, Selection(target, chosen, _names("drop", drop)), limits or Limits())
     if len(raw.target) == 0:
         raise DataError(f"{shown(path)} has column names but no rows")
     return _decide(shown(path), raw, target, task)
@@ -96,15 +103,26 @@ def split(n: int, fraction: float, seed: int = 0) -> tuple[NDArray[np.int64], ND
         seed: of the permutation.
 
     Raises:
-        ArgumentError: a part that should have samples would be empty.
+        ArgumentError: a part that should have samples would be empty, or a number is out of its range.
+        ArgumentTypeError: an argument is no number.
     """
-    if not 0.0 <= fraction < 1.0:
-        raise ArgumentError(f"`fraction` must be in [0, 1), got {fraction}")
+    n, seed = Count(0).check("n", n), Count(0).check("seed", seed)
+    fraction = BELOW_ONE.check("fraction", fraction)
     held = round(n * fraction) if fraction > 0 else 0
     if held >= n or (fraction > 0 and held == 0):
         raise ArgumentError(f"`fraction` = {fraction} of {n} samples leaves one part empty")
     order = np.random.default_rng(seed).permutation(n)
     return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _names(argument: str, names: Any) -> tuple[str, ...]:
+    """Column names as a tuple; one name alone would be taken letter by letter."""
+    listed = tuple(names) if isinstance(names, Iterable) and not isinstance(names, (str, bytes)) else (None,)
+    if not all(isinstance(name, str) for name in listed):
+        raise ArgumentTypeError(
+            f"`{argument}` must be a list of column names such as ['a', 'b'], got {reprlib.repr(names)}"
+        )
+    return listed
 
 
 def _decide(file: str, raw: RawTable, target: str, task: Task | None) -> Table:

@@ -124,6 +124,8 @@ def build(
         ("details", details, Fact),
         ("figures", figures, Chart),
     ):
+        if not isinstance(items, Sequence):
+            raise ArgumentTypeError(f"`{name}` must be a list of {kind.__name__} objects, got {type(items).__name__}")
         wrong = [type(item).__name__ for item in items if not isinstance(item, kind)]
         if wrong:
             raise ArgumentTypeError(f"`{name}` must hold {kind.__name__} objects, got {wrong[0]}")
