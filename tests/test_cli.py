@@ -157,6 +157,7 @@ def trainer():
     run = us.Trainer(us.NetworkLandscape(net, us.nn.CrossEntropy(), X[:300], y[:300]), us.optim.Adam(lr=1e-2))
     return run.fit(epochs=3)
 def wrong(): return 3
+def wrong_pair(): return 3, np.zeros(2)
 def fails(): raise KeyError("column [red]x\\x1b")
 def bad_data(): raise us.errors.DataError("line 3: no")
 value = 3
@@ -189,7 +190,7 @@ def test_diagnose_a_run(capsys, factories):
     assert "noise from" not in out
 
 
-@pytest.mark.parametrize("name", ["wrong", "fails", "bad_data", "value", "missing"])
+@pytest.mark.parametrize("name", ["wrong", "wrong_pair", "fails", "bad_data", "value", "missing"])
 def test_bad_factories(capsys, factories, name):
     code, out, err = run(capsys, "diagnose", f"my_factories:{name}")
     assert code == 2

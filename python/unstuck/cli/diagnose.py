@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..atomic_file import check_target
-from ..errors import ArgumentError, UnstuckError
+from ..errors import ArgumentError, ArgumentTypeError, UnstuckError
 from ..plain_text import plain
 from ..report import ENDINGS
 from ..settings import setting
@@ -89,7 +89,7 @@ def call(function: Callable[[], Any], name: str) -> Any:
         ArgumentError: it fails or returns something else.
     """
     from .. import Trainer
-    from ..landscape import Landscape
+    from ..landscape import check_landscape
 
     try:
         made = function()
@@ -97,8 +97,12 @@ def call(function: Callable[[], Any], name: str) -> Any:
         raise
     except (Exception, SystemExit) as error:
         raise ArgumentError(f"`{name}` failed: {type(error).__name__}: {plain(error, 300)}") from error
-    pair = isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], Landscape)
-    if not (pair or isinstance(made, Trainer)):
+    if isinstance(made, tuple) and len(made) == 2:
+        try:
+            check_landscape(made[0])
+        except ArgumentTypeError as error:
+            raise ArgumentError(f"`{name}` must return a Trainer or (landscape, theta): {error}") from None
+    elif not isinstance(made, Trainer):
         kind = type(made).__name__
         raise ArgumentError(f"`{name}` must return a Trainer or (landscape, theta), it returned {kind}")
     return made
