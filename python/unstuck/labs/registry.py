@@ -6,5 +6,11 @@ from __future__ import annotations
 MODULES: dict[str, str] = {
     "saddle": "saddle",
     "taylor": "taylor",
+    "momentum": "momentum",
+    "convex": "convex",
+    "braking": "braking",
+    "adagrad-burst": "adagrad_burst",
+    "warm-up": "warm_up",
+    "summary": "summary",
 }
 NAMES: tuple[str, ...] = tuple(MODULES)
