@@ -164,6 +164,8 @@ class _Run:
         alpha, beta = state.alpha, state.beta[:-1]
         low, high = (float(_core.tridiagonal_eigenvalue(alpha, beta, i)) for i in (0, state.k - 1))
         error = self._error(alpha, beta, max(abs(low), abs(high)))
+        # the best bounds of all steps would hold as well; measured on six kinds of spectra, n = 1,000 and 20,000, they
+        # are the last ones, or closer by at most 3e-4 of the spectrum's width: not worth a second record
         return _View(
             k=int(state.k),
             lower=float(state.certificate_lower(delta)) - error,
