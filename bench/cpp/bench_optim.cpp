@@ -62,8 +62,8 @@ void bench_rule(const char *type, RuleId rule, const Changes &changes, std::int6
                             : format == optim::Format::int8 ? 1
                                                             : 2;
   const auto elements = static_cast<std::size_t>(n);
-  std::vector<std::vector<unsigned char>> slots(count,
-                                                std::vector<unsigned char>(elements * width));
+  std::vector<std::vector<unsigned char>> slots(
+      count, std::vector<unsigned char>((elements + 31) * width));
   std::vector<std::vector<float>> scales(count, std::vector<float>(elements / 256 + 1));
   std::vector<SlotArray> pointers;
   for (std::size_t k = 0; k < count; ++k)

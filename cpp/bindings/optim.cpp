@@ -1,6 +1,7 @@
 // Binds the update rules: names, hyper-parameters, slots, the pass over memory, and the codes of
 // low-bit state.
-#include <limits>
+#include <algorithm>
+#include <cstring>
 #include <optional>
 
 #include "optim_arrays.hpp"
@@ -140,43 +141,67 @@ py::list describe_slots(const std::string &name, const std::vector<double> &hype
   return slots;
 }
 
-// One block of codes, for tests of the quantiser.
+std::vector<optim::Bits> random_bits(std::int64_t n, std::uint32_t seed) {
+  std::vector<optim::Bits> random(static_cast<std::size_t>(n));
+  optim::draw(seed, 0, n, random.data());
+  return random;
+}
+
+template <bool positive, optim::Rounding rounding>
+void encode_all(const std::vector<float> &values, const std::vector<optim::Bits> &random,
+                std::uint8_t *codes, float *scales) {
+  const auto n = static_cast<std::int64_t>(values.size());
+  for (std::int64_t at = 0; at < n; at += optim::kCodeBlock) {
+    optim::Bits words[optim::kCodeBlock / 4];
+    const std::int64_t count = std::min(optim::kCodeBlock, n - at);
+    scales[at / optim::kCodeBlock] = optim::encode_block<positive, rounding, optim::Half::upper>(
+        values.data() + at, count, random.data() + at, words);
+    std::memcpy(codes + at, words, static_cast<std::size_t>(count));
+  }
+}
+
 template <bool positive>
 py::tuple encode_codes(const CArray<float> &values, bool nearest, std::uint32_t seed) {
-  const std::int64_t n = values.size();
-  auto codes = new_array<std::uint8_t>({n});
+  const std::int64_t n = values.size(), padded = optim::code_bytes(n);
+  std::vector<float> copy(static_cast<std::size_t>(padded));
+  std::copy_n(values.data(), n, copy.data());
+  const std::vector<optim::Bits> random = random_bits(padded, seed);
+  auto codes = new_array<std::uint8_t>({padded});
   auto scales = new_array<float>({(n + optim::kCodeBlock - 1) / optim::kCodeBlock});
-  for (std::int64_t at = 0; at < n; at += optim::kCodeBlock) {
-    const std::int64_t count = std::min(optim::kCodeBlock, n - at);
-    const float *from = values.data() + at;
-    std::uint8_t *to = codes.mutable_data() + at;
-    scales.mutable_data()[at / optim::kCodeBlock] =
-        nearest
-            ? optim::encode_block<positive, optim::Rounding::nearest>(from, count, seed, at, to)
-            : optim::encode_block<positive, optim::Rounding::stochastic>(from, count, seed, at, to);
-  }
+  if (nearest)
+    encode_all<positive, optim::Rounding::nearest>(copy, random, codes.mutable_data(),
+                                                   scales.mutable_data());
+  else
+    encode_all<positive, optim::Rounding::stochastic>(copy, random, codes.mutable_data(),
+                                                      scales.mutable_data());
   return py::make_tuple(codes, scales);
 }
 
 template <bool positive>
 py::array_t<float> decode_codes(const CArray<std::uint8_t> &codes, const CArray<float> &scales) {
   auto values = new_array<float>({codes.size()});
-  for (std::int64_t at = 0; at < codes.size(); at += optim::kCodeBlock)
-    optim::decode_block<positive>(codes.data() + at, scales.data()[at / optim::kCodeBlock],
-                                  std::min<std::int64_t>(optim::kCodeBlock, codes.size() - at),
+  for (std::int64_t at = 0; at < codes.size(); at += optim::kCodeBlock) {
+    optim::Bits words[optim::kCodeBlock / 4];
+    const std::int64_t count = std::min<std::int64_t>(optim::kCodeBlock, codes.size() - at);
+    std::memcpy(words, codes.data() + at, static_cast<std::size_t>(count));
+    optim::decode_block<positive>(words, scales.data()[at / optim::kCodeBlock], count,
                                   values.mutable_data() + at);
+  }
   return values;
 }
 
 py::array_t<std::uint16_t> encode_bits(const CArray<float> &values, bool nearest,
                                        std::uint32_t seed) {
+  using optim::Half;
+  using optim::Rounding;
+  const std::vector<optim::Bits> random = random_bits(values.size(), seed);
   auto codes = new_array<std::uint16_t>({values.size()});
   if (nearest)
-    optim::encode_bfloat16<optim::Rounding::nearest>(values.data(), values.size(), seed, 0,
-                                                     codes.mutable_data());
+    optim::encode_bfloat16<Rounding::nearest, Half::upper>(values.data(), values.size(),
+                                                           random.data(), codes.mutable_data());
   else
-    optim::encode_bfloat16<optim::Rounding::stochastic>(values.data(), values.size(), seed, 0,
-                                                        codes.mutable_data());
+    optim::encode_bfloat16<Rounding::stochastic, Half::upper>(values.data(), values.size(),
+                                                              random.data(), codes.mutable_data());
   return codes;
 }
 
@@ -189,11 +214,14 @@ void bind_codes(py::module_ &m) {
                         : encode_codes<false>(array, nearest, seed);
       },
       py::arg("values"), py::arg("positive"), py::arg("nearest"), py::arg("seed"),
-      "(codes, scales) of float32 values in 8 bits, a scale for every 256.");
+      "(codes, scales) of float32 values in 8 bits, padded to groups of 32, a scale for every "
+      "256.");
   m.def(
       "optim_decode",
       [](const py::object &codes, const py::object &scales, bool positive) {
         const auto from = input<std::uint8_t>(codes, "codes", {-1});
+        require(from.size() % optim::kCodeGroup == 0, "`codes` must be whole groups of 32, got ",
+                from.size());
         const std::int64_t blocks = (from.size() + optim::kCodeBlock - 1) / optim::kCodeBlock;
         const auto by = input<float>(scales, "scales", {blocks});
         return positive ? decode_codes<true>(from, by) : decode_codes<false>(from, by);

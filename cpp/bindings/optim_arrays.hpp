@@ -31,6 +31,14 @@ struct BoundUpdate {
 
 RuleId checked_rule(const std::string &name, const std::vector<double> &hyper);
 
+// Codes are read as words of four.
+inline void *aligned_codes(py::array &array, const char *name, std::int64_t n) {
+  void *data = inout<std::uint8_t>(array, name, {optim::code_bytes(n)}).data();
+  require<ArgumentTypeError>(reinterpret_cast<std::uintptr_t>(data) % alignof(optim::Bits) == 0,
+                             "`", name, "` is not aligned to 4 bytes; pass a copy");
+  return data;
+}
+
 // Slots as C++ sees them: each array checked, then against everything else that the update touches.
 template <class T>
 std::vector<SlotArray>
@@ -52,7 +60,7 @@ checked_slots(const BoundUpdate &update, const py::list &slots,
           inout<float>(array, name, {(update.n + optim::kCodeBlock - 1) / optim::kCodeBlock})
               .data();
     else if (coded)
-      slot.values = inout<std::uint8_t>(array, name, {update.n}).data();
+      slot.values = aligned_codes(array, name, update.n);
     else if (update.format == optim::Format::bfloat16)
       slot.values = inout<std::uint16_t>(array, name, {update.n}).data();
     else

@@ -79,12 +79,9 @@ public:
 
   // Encodes the slots; then the average and the zeroing.
   void store(std::int64_t begin, std::int64_t end) {
-    if (storage_.format != Format::theta) {
-      if (storage_.rounding == Rounding::nearest)
-        encode<Rounding::nearest>(begin, end);
-      else
-        encode<Rounding::stochastic>(begin, end);
-    }
+    if (storage_.format != Format::theta)
+      storage_.rounding == Rounding::nearest ? encode<Rounding::nearest>(begin, end)
+                                             : encode<Rounding::stochastic>(begin, end);
     if (call_.average)
       move_average(begin, end);
     if (call_.zero)
@@ -110,32 +107,43 @@ public:
 private:
   template <bool positive>
   void decode(const SlotArray &slot, int k, std::int64_t begin, std::int64_t end) {
-    const auto *codes = static_cast<const std::uint8_t *>(slot.values);
+    const auto *bytes = static_cast<const std::uint8_t *>(slot.values);
     for (std::int64_t at = begin; at < end; at += kCodeBlock)
-      decode_block<positive>(codes + at, slot.scales[at / kCodeBlock],
-                             std::min(kCodeBlock, end - at), decoded_[k] + (at - begin));
+      decode_block<positive>(
+          reinterpret_cast<const Bits *>(bytes + at), slot.scales[at / kCodeBlock],
+          code_bytes(std::min(kCodeBlock, end - at)), decoded_[k] + (at - begin));
   }
 
   template <Rounding rounding> void encode(std::int64_t begin, std::int64_t end) {
     for (int k = 0; k < storage_.slots; ++k) {
-      const Bits seed = rounding_seed(call_.t, k);
+      if (rounding == Rounding::stochastic && k % 2 == 0) // two vectors share 32 random bits
+        draw(rounding_seed(call_.t) + static_cast<Bits>(k), begin, kTile, random_);
       const SlotArray &slot = call_.slots[k];
-      if (storage_.format == Format::bfloat16)
-        encode_bfloat16<rounding>(decoded_[k], end - begin, seed, begin,
-                                  static_cast<std::uint16_t *>(slot.values) + begin);
-      else if (storage_.positive[static_cast<std::size_t>(k)])
-        encode_codes<true, rounding>(slot, k, seed, begin, end);
-      else
-        encode_codes<false, rounding>(slot, k, seed, begin, end);
+      k % 2 == 0 ? encode_slot<rounding, Half::upper>(slot, k, begin, end)
+                 : encode_slot<rounding, Half::lower>(slot, k, begin, end);
     }
   }
 
-  template <bool positive, Rounding rounding>
-  void encode_codes(const SlotArray &slot, int k, Bits seed, std::int64_t begin, std::int64_t end) {
-    auto *codes = static_cast<std::uint8_t *>(slot.values);
+  template <Rounding rounding, Half half>
+  void encode_slot(const SlotArray &slot, int k, std::int64_t begin, std::int64_t end) {
+    if (storage_.format == Format::bfloat16)
+      encode_bfloat16<rounding, half>(decoded_[k], end - begin, random_,
+                                      static_cast<std::uint16_t *>(slot.values) + begin);
+    else if (storage_.positive[static_cast<std::size_t>(k)])
+      encode_codes<true, rounding, half>(slot, k, begin, end);
+    else
+      encode_codes<false, rounding, half>(slot, k, begin, end);
+  }
+
+  template <bool positive, Rounding rounding, Half half>
+  void encode_codes(const SlotArray &slot, int k, std::int64_t begin, std::int64_t end) {
+    auto *bytes = static_cast<std::uint8_t *>(slot.values);
+    const std::int64_t padded = begin + code_bytes(end - begin);
+    std::fill(decoded_[k] + (end - begin), decoded_[k] + (padded - begin), T(0));
     for (std::int64_t at = begin; at < end; at += kCodeBlock)
-      slot.scales[at / kCodeBlock] = encode_block<positive, rounding>(
-          decoded_[k] + (at - begin), std::min(kCodeBlock, end - at), seed, at, codes + at);
+      slot.scales[at / kCodeBlock] = encode_block<positive, rounding, half>(
+          decoded_[k] + (at - begin), std::min(kCodeBlock, padded - at), random_ + (at - begin),
+          reinterpret_cast<Bits *>(bytes + at));
   }
 
   // a ← a + (1 − d)·(θ − a)
@@ -153,8 +161,8 @@ private:
     decode_bfloat16(codes, count, before_);
     for (std::int64_t i = 0; i < count; ++i)
       before_[i] += share * (theta[i] - before_[i]);
-    encode_bfloat16<Rounding::stochastic>(before_, count, rounding_seed(call_.t, kMaxSlots), begin,
-                                          codes);
+    draw(rounding_seed(call_.t) + Bits{kMaxSlots}, begin, count, random_);
+    encode_bfloat16<Rounding::stochastic, Half::upper>(before_, count, random_, codes);
   }
 
   const Storage &storage_;
@@ -162,6 +170,7 @@ private:
   std::int64_t begin_ = 0;
   T *slots_[kMaxSlots] = {};
   alignas(64) T before_[kTile];
+  alignas(64) Bits random_[kTile];
   alignas(64) T decoded_[kMaxSlots][kTile];
 };
 

@@ -45,7 +45,7 @@ class Optimizer:
 
     Every optimizer also accepts:
         state: format of the state vectors: None, θ's dtype; "bfloat16", 2 bytes; "int8", 1 byte and a float32 scale
-            for every 256 elements, three bits of mantissa and a range of 2³¹ for squares, 2¹⁵ otherwise.
+            for every 256 elements: three bits of mantissa, a range of 2³⁵ for squares and 2¹⁹ otherwise.
         rounding: of "bfloat16" and "int8" state: "stochastic", right on average, from a hash of the update's number
             and the element's place, so that runs repeat; or "nearest".
         per_block: {pattern of block names: {"lr": factor, "weight_decay": factor, "trust_ratio": bool}}, e.g.
@@ -129,7 +129,7 @@ class Optimizer:
 
     def value(self, name: str) -> Array:
         """A state vector as numbers: a copy in float64, whatever its format."""
-        return storage.numbers(self._slots(), self.format, self.slots, name)
+        return storage.numbers(self._slots(), self.format, self.slots, name, self.n)
 
     def init(self, size: int | Sequence[Block], dtype: Any = None) -> None:
         """Start anew: no updates done, state as at the beginning.

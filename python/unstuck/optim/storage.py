@@ -14,7 +14,7 @@ from ..errors import ArgumentError
 Array = NDArray[Any]
 Slot = tuple[str, bool, float]  # name, whether it is never negative, the value it starts at
 
-CODE_BLOCK = 256
+CODE_BLOCK, CODE_GROUP = 256, 32
 
 
 def checked_format(state: Any, rule: str) -> str | None:
@@ -43,22 +43,31 @@ def new_arrays(slots: Sequence[Slot], state: str | None, n: int, dtype: np.dtype
         if state == "bfloat16":
             arrays.append(np.full(n, _core.optim_bfloat16(one, True, 0)[0], np.uint16))
         elif state == "int8":
-            codes, scales = _core.optim_encode(one, positive, True, 0)
-            arrays.append(np.full(n, codes[0], np.uint8))
-            arrays.append(np.full(-(-n // CODE_BLOCK), scales[0], np.float32))
+            code, scale = _core.optim_encode(one, positive, True, 0)
+            codes = np.zeros(-(-n // CODE_GROUP) * CODE_GROUP, np.uint8)
+            codes[_places(n)] = code[0]
+            arrays += [codes, np.full(-(-n // CODE_BLOCK), scale[0], np.float32)]
         else:
             arrays.append(np.full(n, start, dtype))
     return arrays
 
 
-def numbers(slots: Sequence[Slot], state: str | None, arrays: Sequence[Array], name: str) -> Array:
-    """One state vector in float64, a copy."""
+def _places(n: int) -> Array:
+    """Positions of the codes of elements 0 … n − 1: element 8b + j of a group of 32 is its byte 4j + b."""
+    element = np.arange(n)
+    within = element % CODE_GROUP
+    return element - within + within % 8 * 4 + within // 8
+
+
+def numbers(slots: Sequence[Slot], state: str | None, arrays: Sequence[Array], name: str, size: int | None) -> Array:
+    """One state vector of `size` elements in float64, a copy."""
     place = array_names(slots, state).index(name)
     if state == "bfloat16":
         return (arrays[place].astype(np.uint32) << 16).view(np.float32).astype(np.float64)
     if state == "int8":
         positive = {slot: sign for slot, sign, _ in slots}[name]
-        return _core.optim_decode(arrays[place], arrays[place + 1], positive).astype(np.float64)
+        n = arrays[place].size if size is None else size
+        return _core.optim_decode(arrays[place], arrays[place + 1], positive)[:n].astype(np.float64)
     return arrays[place].astype(np.float64)
 
 
