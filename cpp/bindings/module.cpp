@@ -4,6 +4,7 @@
 namespace unstuck::bindings {
 void bind_krylov(py::module_ &m);
 void bind_network(py::module_ &m);
+void bind_norm(py::module_ &m);
 void bind_objective(py::module_ &m);
 void bind_optim(py::module_ &m);
 void bind_parallel(py::module_ &m);
@@ -25,6 +26,7 @@ PYBIND11_MODULE(UNSTUCK_MODULE, m) {
   });
   bind_krylov(m);
   bind_network(m);
+  bind_norm(m);
   bind_objective(m);
   bind_optim(m);
   bind_parallel(m);

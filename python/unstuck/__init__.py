@@ -11,7 +11,7 @@ from . import _variant
 _variant.load()  # first of all: later imports may load another OpenMP runtime
 
 from . import _core as _core
-from . import curvature, data, errors, labs, nn, optim, plot, report, schedules
+from . import curvature, data, errors, labs, nn, norm, optim, plot, report, schedules
 from .certificate import verify
 from .critical import Bracket, CriticalPoint, Verdict, classify
 from .doctor import Cause, Diagnosis, diagnose
@@ -54,6 +54,7 @@ __all__ = [
     "labs",
     "minimize",
     "nn",
+    "norm",
     "optim",
     "plot",
     "report",

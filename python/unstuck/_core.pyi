@@ -11,6 +11,55 @@ def thread_count() -> int: ...
 def set_thread_count(k: int) -> None: ...
 def throw_in_region(blocks: int, at: int) -> None: ...
 
+# norm
+def batch_norm_forward(
+    x: NDArray[Any],
+    given: bool,
+    epsilon: float,
+    mean: NDArray[Any],
+    variance: NDArray[Any],
+    inverse_deviation: NDArray[Any],
+    gamma: NDArray[Any] | None,
+    beta: NDArray[Any] | None,
+    residual: NDArray[Any] | None,
+    relu: bool,
+    out: NDArray[Any],
+) -> None: ...
+def batch_norm_backward(
+    d_y: NDArray[Any],
+    x: NDArray[Any],
+    y: NDArray[Any] | None,
+    mean: NDArray[Any],
+    inverse_deviation: NDArray[Any],
+    gamma: NDArray[Any] | None,
+    of_batch: bool,
+    out: NDArray[Any],
+    d_gamma: NDArray[Any] | None,
+    d_beta: NDArray[Any] | None,
+    d_residual: NDArray[Any] | None,
+) -> None: ...
+def row_norm_forward(
+    x: NDArray[Any],
+    groups: int,
+    centered: bool,
+    epsilon: float,
+    gamma: NDArray[Any] | None,
+    beta: NDArray[Any] | None,
+    out: NDArray[Any],
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def row_norm_backward(
+    d_y: NDArray[Any],
+    x: NDArray[Any],
+    groups: int,
+    centered: bool,
+    mean: NDArray[Any],
+    inverse_deviation: NDArray[Any],
+    gamma: NDArray[Any] | None,
+    out: NDArray[Any],
+    d_gamma: NDArray[Any] | None,
+    d_beta: NDArray[Any] | None,
+) -> None: ...
+
 # optim
 def optim_rules() -> dict[str, dict[str, float]]: ...
 def optim_slots(rule: str, hyper: list[float]) -> list[tuple[str, bool, float]]: ...

@@ -1,0 +1,197 @@
+// Loops over an array (N, C, S) channel by channel: sums per channel in a fixed order, and
+// elementwise passes.
+//
+// A unit is what shares one loop of constants: a channel while its runs of S elements are long,
+// else a column of the matrix (N, C·S), of which S belong to one channel.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "unstuck/parallel.hpp"
+
+namespace unstuck::norm {
+
+struct Shape {
+  std::int64_t samples, channels, spatial; // N, C, S
+
+  std::int64_t size() const { return samples * channels * spatial; }
+  std::int64_t per_channel() const { return samples * spatial; }
+};
+
+inline constexpr std::int64_t kShortRun = 16;     // below it a run does not fill the vector lanes
+inline constexpr std::int64_t kPiece = 32'768;    // elements of a run, or of a block of runs
+inline constexpr std::int64_t kTileColumns = 512; // sums of a tile stay in the first-level cache
+inline constexpr std::int64_t kTileRows = 512;
+inline constexpr std::int64_t kManyChannels = 8;   // enough for the threads of a small machine
+inline constexpr std::int64_t kCached = 1'048'576; // elements: a share of the last-level cache
+
+struct Layout {
+  std::int64_t rows, units, run;
+  std::int64_t units_per_channel;
+
+  explicit Layout(Shape s)
+      : rows(s.samples), units(s.spatial < kShortRun ? s.channels * s.spatial : s.channels),
+        run(s.spatial < kShortRun ? 1 : s.spatial),
+        units_per_channel(s.spatial < kShortRun ? s.spatial : 1) {}
+  bool columns() const { return run == 1; }
+
+  // One thread does all of a channel, which is then still in the cache for the second pass.
+  bool by_channel() const { return !columns() && units >= kManyChannels && rows * run <= kCached; }
+
+  std::int64_t channel(std::int64_t unit) const { return unit / units_per_channel; }
+  std::int64_t pieces() const { return (run + kPiece - 1) / kPiece; } // of a run
+  std::int64_t size() const { return rows * units * run; }
+
+  // Runs or pieces of runs that are summed together, and how many such blocks there are.
+  std::int64_t per_block() const {
+    return columns() ? kTileRows : std::max<std::int64_t>(1, kPiece / std::min(run, kPiece));
+  }
+  std::int64_t blocks() const {
+    return std::max<std::int64_t>(1, (rows * pieces() + per_block() - 1) / per_block());
+  }
+};
+
+template <std::size_t sums> using Sums = std::array<double, sums>;
+
+template <std::size_t sums> void add(Sums<sums> &total, const Sums<sums> &part) {
+  for (std::size_t s = 0; s < sums; ++s)
+    total[s] += part[s];
+}
+
+// Σ value(offset, unit) over block `block` of one channel's runs, in 16 interleaved lanes.
+template <std::size_t sums, class Value>
+Sums<sums> run_block(const Layout &l, std::int64_t unit, std::int64_t block, Value &&value) {
+  constexpr std::int64_t lanes = 16;
+  double lane[sums][lanes] = {};
+  const std::int64_t last = std::min(l.rows * l.pieces(), (block + 1) * l.per_block());
+  for (std::int64_t t = block * l.per_block(); t < last; ++t) {
+    const std::int64_t begin = t % l.pieces() * kPiece,
+                       offset = (t / l.pieces() * l.units + unit) * l.run + begin,
+                       count = std::min(kPiece, l.run - begin);
+    const auto take = [&](std::int64_t i, std::int64_t width) {
+      for (std::int64_t j = 0; j < width; ++j) {
+        const Sums<sums> v = value(offset + i + j, unit);
+        for (std::size_t s = 0; s < sums; ++s)
+          lane[s][j] += v[s];
+      }
+    };
+    std::int64_t i = 0;
+    for (; i + lanes <= count; i += lanes)
+      take(i, lanes);
+    take(i, count - i);
+  }
+  Sums<sums> total{};
+  for (std::size_t s = 0; s < sums; ++s)
+    for (const double x : lane[s])
+      total[s] += x;
+  return total;
+}
+
+// The same for the columns first … of a matrix.
+template <std::size_t sums, class Value>
+void column_block(const Layout &l, std::int64_t first, std::int64_t block, Value &&value,
+                  Sums<sums> *total) {
+  double column[sums][kTileColumns] = {};
+  const std::int64_t width = std::min(kTileColumns, l.units - first),
+                     last = std::min(l.rows, (block + 1) * l.per_block());
+  for (std::int64_t row = block * l.per_block(); row < last; ++row)
+    for (std::int64_t j = 0; j < width; ++j) {
+      const Sums<sums> v = value(row * l.units + first + j, first + j);
+      for (std::size_t s = 0; s < sums; ++s)
+        column[s][j] += v[s];
+    }
+  for (std::int64_t j = 0; j < width; ++j)
+    for (std::size_t s = 0; s < sums; ++s)
+      total[j][s] = column[s][j];
+}
+
+// Σ value(offset, unit) over all elements of one channel, block by block.
+template <std::size_t sums, class Value>
+Sums<sums> channel_sum(const Layout &l, std::int64_t unit, Value &&value) {
+  Sums<sums> total = run_block<sums>(l, unit, 0, value);
+  for (std::int64_t block = 1; block < l.blocks(); ++block)
+    add(total, run_block<sums>(l, unit, block, value));
+  return total;
+}
+
+// The same of every channel, all blocks side by side; an order of summation that the shape fixes.
+template <std::size_t sums, class Value>
+std::vector<Sums<sums>> channel_sums(const Layout &l, Value &&value) {
+  const std::int64_t blocks = l.blocks(), tile = l.columns() ? kTileColumns : 1,
+                     tiles = (l.units + tile - 1) / tile;
+  std::vector<Sums<sums>> partial(static_cast<std::size_t>(blocks * l.units));
+  parallel_blocks(blocks * tiles, l.size() / 2, [&](std::int64_t id, int) {
+    const std::int64_t block = id / tiles, unit = id % tiles * tile;
+    Sums<sums> *total = partial.data() + block * l.units + unit;
+    if (l.columns())
+      column_block<sums>(l, unit, block, value, total);
+    else
+      *total = run_block<sums>(l, unit, block, value);
+  });
+  for (std::int64_t block = 1; block < blocks; ++block)
+    for (std::int64_t unit = 0; unit < l.units; ++unit)
+      add(partial[static_cast<std::size_t>(unit)],
+          partial[static_cast<std::size_t>(block * l.units + unit)]);
+  std::vector<Sums<sums>> channels(static_cast<std::size_t>(l.units / l.units_per_channel));
+  for (std::int64_t unit = 0; unit < l.units; ++unit)
+    add(channels[static_cast<std::size_t>(l.channel(unit))],
+        partial[static_cast<std::size_t>(unit)]);
+  return channels;
+}
+
+// body(offset, constants) for every element of one channel.
+template <class Constants, class Body>
+void each_of_channel(const Layout &l, std::int64_t unit, const Constants &constants, Body &&body) {
+  for (std::int64_t row = 0; row < l.rows; ++row) {
+    const std::int64_t offset = (row * l.units + unit) * l.run;
+#pragma GCC ivdep
+    for (std::int64_t i = 0; i < l.run; ++i)
+      body(offset + i, constants);
+  }
+}
+
+// body(offset, constants) for every element; constants_of(channel) gives an array of `tables` T.
+template <class T, std::size_t tables, class ConstantsOf, class Body>
+void each_element(const Layout &l, ConstantsOf &&constants_of, Body &&body) {
+  using Constants = std::array<T, tables>;
+  if (!l.columns()) {
+    const std::int64_t pieces = l.pieces();
+    parallel_ranges(l.rows * l.units * pieces, l.per_block(), l.size() / 2,
+                    [&](std::int64_t begin, std::int64_t end) {
+                      for (std::int64_t t = begin; t < end; ++t) {
+                        const std::int64_t first = t % pieces * kPiece, run = t / pieces,
+                                           offset = run * l.run + first,
+                                           count = std::min(kPiece, l.run - first);
+                        const Constants constants = constants_of(run % l.units);
+#pragma GCC ivdep
+                        for (std::int64_t i = 0; i < count; ++i)
+                          body(offset + i, constants);
+                      }
+                    });
+    return;
+  }
+  std::array<std::vector<T>, tables> table; // side by side for the vector lanes
+  for (std::int64_t unit = 0; unit < l.units; ++unit) {
+    const Constants constants = constants_of(l.channel(unit));
+    for (std::size_t k = 0; k < tables; ++k)
+      table[k].push_back(constants[k]);
+  }
+  std::array<const T *, tables> at;
+  for (std::size_t k = 0; k < tables; ++k)
+    at[k] = table[k].data();
+  const std::int64_t grain = std::max<std::int64_t>(1, kPiece / l.units);
+  parallel_ranges(l.rows, grain, l.size() / 2, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row)
+#pragma GCC ivdep
+      for (std::int64_t unit = 0; unit < l.units; ++unit) {
+        Constants constants;
+        for (std::size_t k = 0; k < tables; ++k)
+          constants[k] = at[k][unit];
+        body(row * l.units + unit, constants);
+      }
+  });
+}
+
+} // namespace unstuck::norm

@@ -1,0 +1,219 @@
+// Batch normalisation: the sums, then their use; channel by channel where a channel fits the cache.
+#include "unstuck/norm/batch_norm.hpp"
+
+#include <array>
+#include <cmath>
+#include <iterator>
+#include <vector>
+
+namespace unstuck::norm {
+namespace {
+
+// A number per channel, laid out by unit.
+template <class OfChannel>
+std::vector<double> by_unit(const Layout &layout, OfChannel &&of_channel) {
+  std::vector<double> values(static_cast<std::size_t>(layout.units));
+  for (std::int64_t unit = 0; unit < layout.units; ++unit)
+    values[static_cast<std::size_t>(unit)] = of_channel(layout.channel(unit));
+  return values;
+}
+
+// Σ(x − K) and Σ(x − K)², K the channel's first element: its moments without loss of digits.
+template <class T> class Deviations {
+public:
+  Deviations(const Layout &layout, Shape shape, const T *x)
+      : x_(x), shape_(shape), origin_(by_unit(layout, [&](std::int64_t c) {
+          return static_cast<double>(x[c * shape.spatial]);
+        })) {}
+
+  auto terms() const {
+    return [x = x_, k = origin_.data()](std::int64_t i, std::int64_t unit) {
+      const double d = static_cast<double>(x[i]) - k[unit];
+      return Sums<2>{d, d * d};
+    };
+  }
+  void moments(std::int64_t channel, const Sums<2> &s, double *mean, double *variance) const {
+    const auto count = static_cast<double>(shape_.per_channel());
+    const double spread = (s[1] - s[0] * (s[0] / count)) / count;
+    mean[channel] = static_cast<double>(x_[channel * shape_.spatial]) + s[0] / count;
+    variance[channel] = spread < 0.0 ? 0.0 : spread;
+  }
+
+private:
+  const T *x_;
+  Shape shape_;
+  std::vector<double> origin_;
+};
+
+// μ = high + low: x − high is exact near the mean, so that x − μ keeps all its digits.
+template <class T> struct SplitMean {
+  T high, low;
+  explicit SplitMean(double mean)
+      : high(static_cast<T>(mean)), low(static_cast<T>(mean - static_cast<double>(high))) {}
+};
+
+template <class T> double slope(const T *gamma, std::int64_t channel) {
+  return gamma ? static_cast<double>(gamma[channel]) : 1.0;
+}
+
+// {high, low, scale, shift} of a channel
+template <class T>
+std::array<T, 4> constants(double mean, double inverse_deviation, const Affine<T> &affine,
+                           std::int64_t c) {
+  const SplitMean<T> mu(mean);
+  return {mu.high, mu.low, static_cast<T>(inverse_deviation * slope(affine.gamma, c)),
+          affine.beta ? affine.beta[c] : T(0)};
+}
+
+template <bool relu, bool residual, class T> struct Apply {
+  const T *x, *other;
+  T *y;
+  void operator()(std::int64_t i, const std::array<T, 4> &c) const {
+    T value = ((x[i] - c[0]) - c[1]) * c[2] + c[3];
+    if constexpr (residual)
+      value += other[i];
+    if constexpr (relu)
+      value = value < T(0) ? T(0) : value; // NaN passes through
+    y[i] = value;
+  }
+};
+
+// Calls use(Apply) with the form that `affine` asks for.
+template <class T, class Use> void with_form(const Affine<T> &affine, const T *x, T *y, Use &&use) {
+  if (affine.relu && affine.residual)
+    use(Apply<true, true, T>{x, affine.residual, y});
+  else if (affine.relu)
+    use(Apply<true, false, T>{x, nullptr, y});
+  else if (affine.residual)
+    use(Apply<false, true, T>{x, affine.residual, y});
+  else
+    use(Apply<false, false, T>{x, nullptr, y});
+}
+
+} // namespace
+
+template <class T> void channel_moments(Shape shape, const T *x, double *mean, double *variance) {
+  const Layout layout(shape);
+  const Deviations<T> deviations(layout, shape, x);
+  const auto sums = channel_sums<2>(layout, deviations.terms());
+  for (std::int64_t c = 0; c < shape.channels; ++c)
+    deviations.moments(c, sums[static_cast<std::size_t>(c)], mean, variance);
+}
+
+template <class T>
+void batch_norm_apply(Shape shape, const T *x, const double *mean, const double *inverse_deviation,
+                      Affine<T> affine, T *y) {
+  with_form(affine, x, y, [&](const auto &apply) {
+    each_element<T, 4>(
+        Layout(shape),
+        [&](std::int64_t c) { return constants(mean[c], inverse_deviation[c], affine, c); }, apply);
+  });
+}
+
+template <class T>
+void batch_norm_forward(Shape shape, double epsilon, const T *x, Affine<T> affine, double *mean,
+                        double *variance, double *inverse_deviation, T *y) {
+  const Layout layout(shape);
+  const auto finish = [=](std::int64_t c) {
+    inverse_deviation[c] = 1.0 / std::sqrt(variance[c] + epsilon);
+  };
+  if (!layout.by_channel()) {
+    channel_moments(shape, x, mean, variance);
+    for (std::int64_t c = 0; c < shape.channels; ++c)
+      finish(c);
+    return batch_norm_apply(shape, x, mean, inverse_deviation, affine, y);
+  }
+  const Deviations<T> deviations(layout, shape, x);
+  with_form(affine, x, y, [&](const auto &apply) {
+    parallel_blocks(shape.channels, shape.size(), [&](std::int64_t c, int) {
+      deviations.moments(c, channel_sum<2>(layout, c, deviations.terms()), mean, variance);
+      finish(c);
+      each_of_channel(layout, c, constants(mean[c], inverse_deviation[c], affine, c), apply);
+    });
+  });
+}
+
+namespace {
+
+template <class T> struct Backward {
+  const Layout layout;
+  const T *x;
+  const double *mean, *inverse_deviation;
+  const T *gamma;
+  bool of_batch;
+  Gradients<T> gradients;
+
+  // {high, low, scale, offset, slope, r}: dx = scale·δ − offset − slope·x̂. x̂ is formed first
+  // because (x − μ)² may leave the range of T.
+  std::array<T, 6> constants(std::int64_t c, const Sums<2> &s) const {
+    const auto count =
+        static_cast<double>(layout.size() / (layout.units / layout.units_per_channel));
+    const double r = inverse_deviation[c], scale = r * slope(gamma, c),
+                 share = of_batch ? scale / count : 0.0;
+    const SplitMean<T> mu(mean[c]);
+    if (gradients.d_gamma)
+      gradients.d_gamma[c] = static_cast<T>(s[1] * r);
+    if (gradients.d_beta)
+      gradients.d_beta[c] = static_cast<T>(s[0]);
+    return {mu.high,
+            mu.low,
+            static_cast<T>(scale),
+            static_cast<T>(share * s[0]),
+            static_cast<T>(share * (r * s[1])),
+            static_cast<T>(r)};
+  }
+
+  // delta(i): ∂L/∂(output before the ReLU)
+  template <class Delta> void run(Delta delta) const {
+    const std::vector<double> centre = by_unit(layout, [this](std::int64_t c) { return mean[c]; });
+    const auto terms = [in = x, mu = centre.data(), delta](std::int64_t i, std::int64_t unit) {
+      const auto d = static_cast<double>(delta(i));
+      return Sums<2>{d, d * (static_cast<double>(in[i]) - mu[unit])};
+    };
+    const auto write = [in = x, d_x = gradients.d_x, d_residual = gradients.d_residual,
+                        delta](std::int64_t i, const std::array<T, 6> &c) {
+      const T d = delta(i);
+      d_x[i] = c[2] * d - c[3] - c[4] * (((in[i] - c[0]) - c[1]) * c[5]);
+      if (d_residual)
+        d_residual[i] = d;
+    };
+    if (layout.by_channel()) {
+      parallel_blocks(layout.units, 2 * layout.size(), [&](std::int64_t c, int) {
+        each_of_channel(layout, c, constants(c, channel_sum<2>(layout, c, terms)), write);
+      });
+      return;
+    }
+    std::vector<std::array<T, 6>> of_channel;
+    for (const Sums<2> &sum : channel_sums<2>(layout, terms))
+      of_channel.push_back(constants(std::ssize(of_channel), sum));
+    each_element<T, 6>(
+        layout, [&](std::int64_t c) { return of_channel[static_cast<std::size_t>(c)]; }, write);
+  }
+};
+
+} // namespace
+
+template <class T>
+void batch_norm_backward(Shape shape, const T *d_y, const T *x, const T *y, const double *mean,
+                         const double *inverse_deviation, const T *gamma, bool of_batch,
+                         Gradients<T> gradients) {
+  const Backward<T> backward{Layout(shape), x, mean, inverse_deviation, gamma, of_batch, gradients};
+  if (y)
+    backward.run([=](std::int64_t i) { return y[i] > T(0) ? d_y[i] : T(0); });
+  else
+    backward.run([=](std::int64_t i) { return d_y[i]; });
+}
+
+#define UNSTUCK_INSTANTIATE(T)                                                                     \
+  template void channel_moments<T>(Shape, const T *, double *, double *);                          \
+  template void batch_norm_apply<T>(Shape, const T *, const double *, const double *, Affine<T>,   \
+                                    T *);                                                          \
+  template void batch_norm_forward<T>(Shape, double, const T *, Affine<T>, double *, double *,     \
+                                      double *, T *);                                              \
+  template void batch_norm_backward<T>(Shape, const T *, const T *, const T *, const double *,     \
+                                       const double *, const T *, bool, Gradients<T>);
+UNSTUCK_INSTANTIATE(float)
+UNSTUCK_INSTANTIATE(double)
+#undef UNSTUCK_INSTANTIATE
+
+} // namespace unstuck::norm

@@ -1,0 +1,231 @@
+"""Normalisation kernels: against NumPy and PyTorch, on inputs that broke other libraries, and their refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import unstuck as us
+from unstuck import norm
+
+SHAPES = [(5, 3), (64, 7), (700, 513), (4, 3, 5), (6, 4, 7, 9), (3, 9, 40, 41), (2, 2, 200, 200), (1, 1, 40_000)]
+TOLERANCE = {"float64": 1e-11, "float32": 3e-6}
+
+
+def moments(x, axes):
+    x = x.astype(np.longdouble)
+    mean = x.mean(axes, keepdims=True)
+    return x - mean, np.square(x - mean).mean(axes, keepdims=True)
+
+
+def close(found, expected, dtype):
+    expected = np.asarray(expected, np.float64)
+    scale = max(1.0, float(np.abs(expected).max()))
+    assert float(np.abs(found - expected).max()) <= TOLERANCE[dtype] * scale
+
+
+def arrays(shape, dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(3, 2, size=shape).astype(dtype)
+    return x, *(rng.normal(size=shape[1]).astype(dtype) for _ in range(2)), rng.normal(size=shape).astype(dtype), rng
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("relu", "residual"), [(False, False), (True, False), (False, True), (True, True)])
+def test_batch_norm_against_torch(shape, dtype, relu, residual):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    x, gamma, beta, d_y, rng = arrays(shape, dtype)
+    other = rng.normal(size=shape).astype(dtype) if residual else None
+    leaves = [None if a is None else torch.tensor(a.astype("f8"), requires_grad=True) for a in (x, gamma, beta, other)]
+    expected = torch.nn.functional.batch_norm(leaves[0], None, None, leaves[1], leaves[2], True)
+    expected = expected if other is None else expected + leaves[3]
+    expected = torch.relu(expected) if relu else expected
+    (expected * torch.tensor(d_y.astype("f8"))).sum().backward()
+    y, statistics = norm.batch_norm_forward(x, gamma, beta, residual=other, relu=relu)
+    found = norm.batch_norm_backward(d_y, x, statistics, gamma, y=y)
+    close(y, expected.detach().numpy(), dtype)
+    for gradient, leaf in zip(found, leaves, strict=True):
+        assert (gradient is None) == (leaf is None)
+        if leaf is not None:
+            close(gradient, leaf.grad.numpy(), dtype)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_batch_norm_with_given_statistics(dtype):
+    x, gamma, beta, d_y, _ = arrays((6, 4, 7, 9), dtype)
+    mean, variance = np.arange(4.0), np.arange(1.0, 5.0)
+    y, statistics = norm.batch_norm_forward(x, gamma, beta, eps=1e-3, mean=mean, variance=variance)
+    shape = (1, 4, 1, 1)
+    scale = gamma.astype("f8") / np.sqrt(variance + 1e-3)
+    close(y, (x - mean.reshape(shape)) * scale.reshape(shape) + beta.reshape(shape), dtype)
+    assert not statistics.of_batch
+    close(norm.batch_norm_backward(d_y, x, statistics, gamma).x, d_y * scale.reshape(shape), dtype)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", SHAPES[3:], ids=str)
+@pytest.mark.parametrize("groups", [1, None])
+def test_group_norm_against_torch(shape, dtype, groups):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    groups = groups or shape[1]
+    x, gamma, beta, d_y, _ = arrays(shape, dtype)
+    leaves = [torch.tensor(a.astype("f8"), requires_grad=True) for a in (x, gamma, beta)]
+    expected = torch.nn.functional.group_norm(leaves[0], groups, leaves[1], leaves[2])
+    (expected * torch.tensor(d_y.astype("f8"))).sum().backward()
+    y, statistics = norm.group_norm_forward(x, groups, gamma, beta)
+    found = norm.group_norm_backward(d_y, x, statistics, gamma)
+    close(y, expected.detach().numpy(), dtype)
+    for gradient, leaf in zip(found, leaves, strict=False):
+        close(gradient, leaf.grad.numpy(), dtype)
+    if groups == shape[1]:
+        np.testing.assert_array_equal(norm.instance_norm_forward(x, gamma, beta).y, y)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("centered", [True, False])
+@pytest.mark.parametrize(("shape", "axes"), [((33, 17), 1), ((4, 5, 300), 1), ((4, 5, 30), 2), ((7,), 1)])
+def test_layer_and_rms_norm_against_torch(shape, axes, dtype, centered):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    rng = np.random.default_rng(1)
+    last = shape[len(shape) - axes :]
+    x, d_y = rng.normal(2, 3, size=shape).astype(dtype), rng.normal(size=shape).astype(dtype)
+    gamma, beta = (rng.normal(size=last).astype(dtype) for _ in range(2))
+    leaves = [torch.tensor(a.astype("f8"), requires_grad=True) for a in (x, gamma, beta)]
+    if centered:
+        expected = torch.nn.functional.layer_norm(leaves[0], last, leaves[1], leaves[2])
+        y, statistics = norm.layer_norm_forward(x, gamma, beta, axes=axes)
+        found = norm.layer_norm_backward(d_y, x, statistics, gamma, axes=axes)
+    else:
+        expected = torch.nn.functional.rms_norm(leaves[0], last, leaves[1], 1e-5)
+        y, statistics = norm.rms_norm_forward(x, gamma, axes=axes)
+        found = norm.rms_norm_backward(d_y, x, statistics, gamma, axes=axes)
+    (expected * torch.tensor(d_y.astype("f8"))).sum().backward()
+    close(y, expected.detach().numpy(), dtype)
+    for gradient, leaf in zip(found, leaves, strict=False):
+        if gradient is not None:
+            close(gradient, leaf.grad.numpy(), dtype)
+
+
+def _draws():
+    rng = np.random.default_rng(2)
+    return {
+        "constant 100": np.full((8, 3, 20), 100.0),
+        "constant 1e10": np.full((8, 3, 20), 1e10),
+        "about 2000": rng.normal(size=(16, 4)) + 2000,
+        "0.01 about 100, long": 0.01 * rng.normal(size=(32_768, 2)) + 100,
+        "40000 to 40003": np.tile([40000.0, 40001, 40002, 40003], (6, 1)).T.copy(),
+        "huge": 1e30 * rng.normal(size=(9, 3, 40)),
+        "tiny": 1e-30 * rng.normal(size=(9, 3, 40)),
+        "slow ramp": 1234 + 1e-3 * np.arange(3 * 5_000.0).reshape(5_000, 3),
+        "an outlier first": np.concatenate([np.full((1, 2), 1e6), rng.normal(size=(999, 2))]),
+    }
+
+
+@pytest.mark.parametrize("name", _draws())
+def test_inputs_that_broke_other_libraries(name):
+    """float32 against the same inputs in extended precision: an error of a few units in the last place of y."""
+    x = _draws()[name].astype("f4")
+    for axes, forward in (
+        ((0, *range(2, x.ndim)), norm.batch_norm_forward),
+        (tuple(range(1, x.ndim)), lambda a: norm.layer_norm_forward(a, axes=a.ndim - 1)),
+    ):
+        deviation, variance = moments(x, axes)
+        expected = (deviation / np.sqrt(variance + np.longdouble(1e-5))).astype(np.float64)
+        y = forward(x).y
+        assert np.all(np.isfinite(y))
+        assert np.max(np.abs(y - expected)) <= 8 * np.finfo("f4").eps * max(1.0, np.max(np.abs(expected)))
+
+
+def test_long_group():
+    x = np.random.default_rng(3).normal(7, 1e-2, size=(1, 1, 3_000_000)).astype("f4")
+    deviation, variance = moments(x, (2,))
+    expected = (deviation / np.sqrt(variance + 1e-5)).astype("f8")
+    assert np.max(np.abs(norm.group_norm_forward(x, 1).y - expected)) <= 1e-5
+    with pytest.raises(us.errors.ArgumentError, match="`groups` must divide the 1 channels"):
+        norm.group_norm_forward(x, 2)
+
+
+def test_same_bits_for_any_thread_count():
+    x, gamma, beta, d_y, _ = arrays((32, 11, 30, 31), "float32")
+    flat = x.reshape(-1, 310)[:, :300].copy()
+
+    def results():
+        y, s = norm.batch_norm_forward(x, gamma, beta, relu=True)
+        z, t = norm.batch_norm_forward(flat)
+        w, u = norm.group_norm_forward(x, 11, gamma, beta)
+        parts = [y, z, w, *norm.batch_norm_backward(d_y, x, s, gamma, y=y)[:3]]
+        parts += [*norm.batch_norm_backward(flat, flat, t)[:3], *norm.group_norm_backward(d_y, x, u, gamma)[:3]]
+        return [p.tobytes() for p in parts]
+
+    before = us.threads()
+    try:
+        us.threads(1)
+        expected = results()
+        for count in (2, 3, 7):
+            us.threads(count)
+            assert results() == expected
+    finally:
+        us.threads(before)
+
+
+def test_layouts_and_reuse_of_memory():
+    x, gamma, beta, d_y, _ = arrays((6, 4, 7, 9), "float32")
+    expected, statistics = norm.batch_norm_forward(x, gamma, beta)
+    channels_last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    for view in (channels_last, frozen, np.repeat(x, 2, axis=0)[::2]):
+        np.testing.assert_array_equal(norm.batch_norm_forward(view, gamma, beta).y, expected)
+    out = np.empty_like(x)
+    assert norm.batch_norm_forward(x, gamma, beta, out=out).y is out
+    gradient = norm.batch_norm_backward(d_y, x, statistics, gamma).x
+    own = d_y.copy()
+    assert norm.batch_norm_backward(own, x, statistics, gamma, out=own).x is own
+    np.testing.assert_array_equal(own, gradient)
+    own = x.copy()
+    np.testing.assert_array_equal(norm.batch_norm_forward(own, gamma, beta, out=own).y, expected)
+
+
+X = np.ones((4, 3), "f4")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: norm.batch_norm_forward(np.ones((1, 3))), "more than one value per channel"),
+        (lambda: norm.batch_norm_forward(np.ones(3)), r"`x` must have shape \(N, C"),
+        (lambda: norm.batch_norm_forward(np.ones((0, 3))), "at least one element"),
+        (lambda: norm.batch_norm_forward(X, np.ones(4)), r"`gamma` must have shape \(3,\)"),
+        (lambda: norm.batch_norm_forward(X, mean=np.ones(3)), "given together"),
+        (lambda: norm.batch_norm_forward(X, mean=np.ones(3), variance=-np.ones(3)), "`variance` must be ≥ 0"),
+        (lambda: norm.batch_norm_forward(X, eps=-1.0), "`eps` must be"),
+        (lambda: norm.batch_norm_forward(X, residual=np.ones((3, 4))), "`residual` must have the shape"),
+        (lambda: norm.batch_norm_forward(X + 1j), "`x` must hold real numbers"),
+        (lambda: norm.batch_norm_forward(X, out=np.empty((4, 3))), "`out` must be a float32 array"),
+        (lambda: norm.batch_norm_forward(X, out=np.empty((3, 4), "f4").T), "`out` must be C-contiguous"),
+        (lambda: norm.batch_norm_forward(X, out=np.empty((3, 4), "f4")), "`out` must have the shape"),
+        (lambda: norm.batch_norm_backward(X, X, None), "`statistics` must be those of the forward pass"),
+        (lambda: norm.batch_norm_backward(X, X, norm.layer_norm_forward(X).statistics), "another kind"),
+        (lambda: norm.batch_norm_backward(X, X, norm.batch_norm_forward(X, relu=True).statistics), "`y` is needed"),
+        (lambda: norm.layer_norm_forward(X, axes=3), "at least 3 axes"),
+        (lambda: norm.layer_norm_forward(X, np.ones(4)), r"`gamma` must have shape \(3,\)"),
+        (lambda: norm.instance_norm_forward(np.ones((2, 3, 1))), "more than one position"),
+    ],
+)
+def test_refusals(call, message):
+    with pytest.raises(us.errors.UnstuckError, match=message):
+        call()
+
+
+def test_output_may_not_overlap_its_input():
+    memory = np.zeros(20, "f4")
+    with pytest.raises(us.errors.ArgumentError, match="`out` overlaps `x`"):
+        norm.batch_norm_forward(memory[:12].reshape(4, 3), out=memory[3:15].reshape(4, 3))
+
+
+def test_nan_stays_in_its_channel():
+    x = np.ones((4, 3), "f4") * np.arange(4, dtype="f4")[:, None]
+    x[1, 1] = np.nan
+    y = norm.batch_norm_forward(x, relu=True).y
+    assert np.isnan(y[:, 1]).all() and np.isfinite(y[:, [0, 2]]).all()
