@@ -1,0 +1,132 @@
+"""Normalisation forward and backward, beside PyTorch's kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+import unstuck as us
+from bench.timing import Comparison, compare
+from unstuck import norm
+
+SHAPES = [(64, 64, 56, 56), (65_536, 512)]  # (N, C, H, W) and (N, C)
+SMALL = [(4, 8, 14, 14), (256, 32)]
+GROUPS = 8
+
+
+def measure(quick: bool) -> Iterator[Comparison]:
+    """Batch normalisation forward, fused with ReLU, backward; then layer and group normalisation."""
+    repeats = 3 if quick else 15
+    for shape in SMALL if quick else SHAPES:
+        yield from _batch(shape, repeats)
+    yield _rows("layer", (64, 32) if quick else (32_768, 512), repeats)
+    yield _rows("group", (2, 16, 8, 8) if quick else (32, 64, 64, 128), repeats)
+
+
+def _arrays(shape: tuple[int, ...]) -> tuple[Any, Any, Any, Any]:
+    rng = np.random.default_rng(0)
+    channels = shape[1]
+    x, d_y = (rng.standard_normal(shape, dtype="f4") for _ in range(2))
+    return x, d_y, rng.normal(size=channels).astype("f4"), rng.normal(size=channels).astype("f4")
+
+
+def _batch(shape: tuple[int, ...], repeats: int) -> Iterator[Comparison]:
+    x, d_y, gamma, beta = _arrays(shape)
+    y, d_x = np.empty_like(x), np.empty_like(x)
+    statistics = norm.batch_norm_forward(x, gamma, beta, out=y).statistics
+    gradient = norm.batch_norm_backward(d_y, x, statistics, gamma, out=d_x).x
+    rivals, checked = {}, [None, None]
+    if (theirs := _torch_batch(x, d_y, gamma, beta)) is not None:
+        rivals, answers = theirs
+        checked = [_difference(a, b) for a, b in zip((y, gradient), answers, strict=True)]
+    tasks: list[tuple[str, dict[str, Callable[[], Any]], int]] = [
+        ("forward", {"unstuck": lambda: norm.batch_norm_forward(x, gamma, beta, out=y)}, 3),
+        ("and ReLU", {"unstuck": lambda: norm.batch_norm_forward(x, gamma, beta, relu=True, out=y)}, 3),
+        ("backward", {"unstuck": lambda: norm.batch_norm_backward(d_y, x, statistics, gamma, out=d_x)}, 5),
+    ]
+    for name, candidates, passes in tasks:
+        if name in rivals:
+            candidates["torch"] = rivals[name]
+        yield compare(
+            f"batch norm {name}, {shape}, float32",
+            candidates,
+            checked=checked[name == "backward"],
+            bytes_moved=passes * x.nbytes,
+            settings={"shape": shape},
+            repeats=repeats,
+        )
+
+
+def _torch_batch(
+    x: Any, d_y: Any, gamma: Any, beta: Any
+) -> tuple[dict[str, Callable[[], Any]], tuple[Any, Any]] | None:
+    try:
+        import torch
+    except ImportError:
+        return None
+    torch.set_num_threads(us.threads())
+    leaves = [torch.from_numpy(a).requires_grad_() for a in (x, gamma, beta)]
+    mean, variance = torch.zeros(len(gamma)), torch.ones(len(gamma))
+
+    def forward() -> Any:
+        return torch.nn.functional.batch_norm(leaves[0], mean, variance, leaves[1], leaves[2], True)
+
+    def fused() -> Any:
+        with torch.no_grad():
+            return torch.relu(forward())
+
+    def alone() -> Any:
+        with torch.no_grad():
+            return forward()
+
+    out, delta = forward(), torch.from_numpy(d_y)
+
+    def backward() -> Any:
+        return torch.autograd.grad(out, leaves, delta, retain_graph=True)
+
+    answers = out.detach().numpy(), backward()[0].numpy()
+    return {"forward": alone, "and ReLU": fused, "backward": backward}, answers
+
+
+def _rows(kind: str, shape: tuple[int, ...], repeats: int) -> Comparison:
+    x, _, gamma, beta = _arrays(shape)
+    y = np.empty_like(x)
+
+    def ours() -> Any:
+        if kind == "layer":
+            return norm.layer_norm_forward(x, gamma, beta, out=y).y
+        return norm.group_norm_forward(x, GROUPS, gamma, beta, out=y).y
+
+    candidates: dict[str, Callable[[], Any]] = {"unstuck": ours}
+    checked = None
+    try:
+        import torch
+    except ImportError:
+        pass
+    else:
+        torch.set_num_threads(us.threads())
+        X, G, B = (torch.from_numpy(a) for a in (x, gamma, beta))
+        functional = torch.nn.functional
+        candidates["torch"] = (
+            (lambda: functional.layer_norm(X, (shape[1],), G, B))
+            if kind == "layer"
+            else (lambda: functional.group_norm(X, GROUPS, G, B))
+        )
+        checked = _difference(ours(), candidates["torch"]().numpy())
+    return compare(
+        f"{kind} norm forward, {shape}, float32",
+        candidates,
+        checked=checked,
+        bytes_moved=2 * x.nbytes,
+        settings={"shape": shape},
+        repeats=repeats,
+    )
+
+
+def _difference(found: Any, expected: Any) -> float:
+    difference = float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
+    if not difference <= 1e-4:
+        raise RuntimeError(f"our answer and PyTorch's differ by {difference:.1e}: nothing is timed")
+    return difference
