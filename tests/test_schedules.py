@@ -268,7 +268,7 @@ def deep(times):
         (lambda: schedules.reduce_on_plateau(0.1, patience=-1), "`patience` must be an integer ≥ 0, got -1"),
         (lambda: schedules.reduce_on_plateau(0.1, floor=0.2), "`floor` must be in [0, initial] = [0, 0.1], got 0.2"),
         (lambda: schedules.reduce_on_plateau(0.1, watch="f1"), "`watch` must be one of 'loss', 'accuracy', got 'f1'"),
-        (lambda: schedules.reduce_on_plateau(0.1, best=math.nan), "`best` must be a finite number or None, got nan"),
+        (lambda: schedules.reduce_on_plateau(0.1, best=math.nan), "`best` must be a finite number, got nan"),
         (lambda: schedules.reduce_on_plateau(0.1, watch="accuracy").observe(1, 0.5), "`accuracy` is needed by"),
         (lambda: PLATEAU.observe(1, "low"), "`loss` must be a number, got 'low'"),
         (lambda: PLATEAU.observe(-1, 0.5), "`step` must be an integer ≥ 0, got -1"),

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
+import unstuck
 from unstuck import schedules as us
 
 torch = pytest.importorskip("torch", reason="needs torch")
@@ -242,3 +243,46 @@ def test_reduce_on_plateau(settings, seed):
         assert ours(t) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
         ours = us.from_description(ours.describe())
     assert ours(0) < LR
+
+
+CURVATURE = np.array([0.3, 1.0, 5.0])
+
+
+def theirs_on_a_bowl(optimizer, scheduler, steps):
+    """Points of a torch optimizer on ½Σcθ² from 1."""
+    theta = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    opt = optimizer([theta])
+    schedule = scheduler(opt)
+    for _ in range(steps):
+        opt.zero_grad()
+        (0.5 * torch.tensor(CURVATURE) * theta**2).sum().backward()
+        opt.step()
+        schedule.step()
+    return theta.detach().numpy()
+
+
+@pytest.mark.parametrize("through_trainer", [False, True])
+@pytest.mark.parametrize("rule", ["SGD", "Adam"])
+def test_one_cycle_of_rate_and_momentum_trains_as_torch(rule, through_trainer):
+    steps = 100
+    rate, momentum = us.one_cycle(0.1, steps + 1), us.one_cycle_momentum(steps + 1)
+    if rule == "SGD":
+        opt, options = unstuck.optim.SGD(lr=rate, momentum=momentum), {"momentum": 0.9}
+    else:
+        opt, options = unstuck.optim.Adam(lr=rate, beta1=momentum), {"foreach": False}
+    wanted = theirs_on_a_bowl(
+        lambda parameters: getattr(torch.optim, rule)(parameters, lr=0.1, **options),
+        lambda o: lrs.OneCycleLR(o, 0.1, total_steps=steps + 1),
+        steps,
+    )
+    theta = np.ones(3)
+    if through_trainer:
+        bowl = unstuck.FunctionLandscape(lambda w: 0.5 * float(CURVATURE @ w**2), lambda w: CURVATURE * w, n=3)
+        run = unstuck.Trainer(bowl, opt, batch_size=1, seed=0, theta=theta)
+        run.fit(steps=30)
+        run.fit(steps=steps - 30)
+        theta = run.theta
+    else:
+        for _ in range(steps):
+            opt.step(theta, CURVATURE * theta)
+    np.testing.assert_allclose(theta, wanted, rtol=1e-9, atol=1e-15)

@@ -133,6 +133,13 @@ def test_accuracy_needs_validation():
     assert run.t == 0
 
 
+def test_only_the_learning_rate_can_watch():
+    momentum = schedules.reduce_on_plateau(0.9)
+    run = us.Trainer(SoftmaxRegression(*blobs()), us.optim.SGD(lr=0.1, momentum=momentum), batch_size=48, seed=5)
+    with pytest.raises(ArgumentError, match="`momentum` cannot be reduce_on_plateau"):
+        run.fit(epochs=1)
+
+
 class Interrupting(SoftmaxRegression):
     """A second Ctrl-C arrives while the validation of epoch 2 is measured."""
 

@@ -16,7 +16,7 @@ from .landscape import Landscape, check_landscape
 from .number_text import apart
 from .progress import check_progress
 from .ranges import Count
-from .schedules import Schedule
+from .schedules.telling import require_told, tell
 
 Array = NDArray[Any]
 
@@ -91,6 +91,7 @@ def minimize(
     check_progress(progress)
     if isinstance(opt, type) or not all(hasattr(opt, name) for name in ("copy", "init", "step")):
         raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {type(opt).__name__}")
+    require_told(opt, accuracy=False)
     theta = finite_theta(land, theta0)
     _check_budget(steps, theta.nbytes if record_path else 0, Count(1).check("memory_budget", memory_budget))
     worker = opt.copy()
@@ -102,8 +103,7 @@ def minimize(
             if done == steps:
                 break
             worker.step(theta, gradient)
-            if isinstance(getattr(worker, "lr", None), Schedule):
-                worker.lr = worker.lr.observe(done + 1, record.losses[-1])
+            tell(worker, done + 1, record.losses[-1])
             if progress is not None:
                 progress(done + 1, steps)
     except (NonFiniteError, KeyboardInterrupt) as stop:

@@ -66,11 +66,15 @@ class Count:
 
     def check(self, name: str, value: Any) -> int:
         """`value` as an int."""
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
+        try:
+            number = None if isinstance(value, bool) else operator.index(value)
+        except TypeError:  # also arrays, which have __index__
+            number = None
+        if number is None:
             raise ArgumentTypeError(f"`{name}` must be {self}, got {reprlib.repr(value)}")
-        if operator.index(value) < self.least:
+        if number < self.least:
             raise ArgumentError(f"`{name}` must be {self}, got {value}")
-        return operator.index(value)
+        return number
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ from .landscape import Landscape, check_landscape, check_theta
 from .progress import Progress, check_progress
 from .ranges import BELOW_ONE, NON_NEGATIVE, Count
 from .sampler import Sampler
-from .schedules import Schedule
-from .schedules.schedule import NOTHING
+from .schedules.telling import require_told, tell, watched
 from .state import State
 from .trainer_arguments import check_optimizer, positive, start_of
 from .validation import Validation
@@ -279,8 +278,7 @@ class Trainer:
         return load_trainer(as_path(path), check_landscape(land), opt, validation)
 
     def _steps_wanted(self, epochs: int | None, steps: int | None) -> int:
-        if "accuracy" in self._watches and self.validation is None:
-            raise ArgumentError(f"`validation` is needed: the schedule {self.opt.lr} watches the accuracy")
+        require_told(self.opt, accuracy=self.validation is not None)
         if (epochs is None) == (steps is None):
             raise ArgumentError("`fit` needs either `epochs` or `steps`")
         if steps is not None:
@@ -291,7 +289,7 @@ class Trainer:
 
     def _run_chunk(self, wanted: int, interrupts: Interrupts) -> int:
         """At most `wanted` updates up to the next validation, recorded; sets `failure` if one cannot be made."""
-        if not self.sampler.full or self.validation is not None or self._watches:
+        if not self.sampler.full or self.validation is not None or watched(self.opt):
             wanted = min(wanted, self.sampler.steps_per_epoch - self.sampler.position)
         started = time.perf_counter()
         if hasattr(self.land, "train_steps"):
@@ -365,8 +363,8 @@ class Trainer:
         )
         epoch = self.sampler.epoch
         self.sampler.advance(steps)
-        if self._watches and self.validation is None and self.sampler.epoch > epoch:
-            self._tell_schedule(self.history.last_epoch_loss(self.sampler.steps_per_epoch), None)
+        if watched(self.opt) and self.validation is None and self.sampler.epoch > epoch:
+            tell(self.opt, self.t, self.history.last_epoch_loss(self.sampler.steps_per_epoch))
 
     def _rates(self, steps: int) -> Array:
         """The learning rates of the next updates."""
@@ -391,22 +389,13 @@ class Trainer:
                 validation_loss=loss,
                 validation_accuracy=accuracy,
             )
-            self._tell_schedule(loss, accuracy)
+            tell(self.opt, self.t, loss, accuracy)
 
     def _validation_is_due(self) -> bool:
         """Whether an interrupt came between the last update of an epoch and its validation."""
         if self.validation is None or self.sampler.position or not self.history.updates:
             return False
         return self.sampler.epoch not in self.history["validation_epoch"][-1:]
-
-    @property
-    def _watches(self) -> frozenset[str]:
-        """What the learning rate's schedule must be told."""
-        return self.opt.lr.watches if isinstance(self.opt.lr, Schedule) else NOTHING
-
-    def _tell_schedule(self, loss: float, accuracy: float | None) -> None:
-        if isinstance(self.opt.lr, Schedule):
-            self.opt.lr = self.opt.lr.observe(self.t, loss, accuracy)
 
 
 def gradient_norm(gradient: Array) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from ..errors import ArgumentError, ArgumentTypeError
-from .schedule import Schedule, milestones_of, schedule_of
+from ..errors import ArgumentError
+from .schedule import Schedule, elements_of, milestones_of, schedule_of
 
 
 def join(pieces: Sequence[Schedule | float], milestones: Sequence[int]) -> Schedule:
@@ -23,9 +23,7 @@ def join(pieces: Sequence[Schedule | float], milestones: Sequence[int]) -> Sched
         ArgumentError: the milestones do not increase, or are not one fewer than the pieces.
         ArgumentTypeError: an argument has a wrong type.
     """
-    if isinstance(pieces, str | bytes) or not hasattr(pieces, "__iter__"):
-        raise ArgumentTypeError(f"`pieces` must be a sequence of schedules, got {pieces!r}")
-    parts = tuple(schedule_of(f"pieces[{i}]", piece) for i, piece in enumerate(pieces))
+    parts = tuple(schedule_of(f"pieces[{i}]", p) for i, p in enumerate(elements_of("pieces", pieces, "schedules")))
     marks = milestones_of("milestones", milestones, shortest=0)
     if len(marks) + 1 != len(parts):
         raise ArgumentError(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import ArgumentError
-from ..ranges import FRACTION, NON_NEGATIVE, Limit, Range
+from ..ranges import FRACTION, NON_NEGATIVE, Count, Limit, Range
 from .cosines import half_cosine
 from .schedule import Schedule, power, steps_of, word_of
 
@@ -154,11 +154,12 @@ def _ordered(low_name: str, low: Any, high_name: str, high: Any, limit: Limit) -
 
 def _one_cycle_settings(total: Any, rise: Any, shape: Any, phases: Any) -> dict[str, Any]:
     length, share = steps_of("total", total), FRACTION.check("rise", rise)
-    if isinstance(phases, bool) or phases not in {2, 3}:
-        raise ArgumentError(f"`phases` must be 2 or 3, got {phases!r}")
-    if phases == 3 and share > 0.5:
+    parts = Count(2).check("phases", phases)
+    if parts > 3:
+        raise ArgumentError(f"`phases` must be 2 or 3, got {parts}")
+    if parts == 3 and share > 0.5:
         raise ArgumentError(f"`rise` must be in [0, 0.5] with three phases, got {share:g}")
-    return {"total": length, "rise": share, "shape": word_of("shape", shape, SHAPES), "phases": int(phases)}
+    return {"total": length, "rise": share, "shape": word_of("shape", shape, SHAPES), "phases": parts}
 
 
 def _through(levels: tuple[float, ...], cycle: dict[str, Any]) -> Callable[[int], float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -46,7 +47,6 @@ def from_description(description: Mapping[str, Any]) -> Schedule:
 
     Raises:
         ArgumentError: it names no schedule, or its settings do not fit.
-        ArgumentTypeError: a setting has a wrong type.
     """
     return _made(description, DEPTH)
 
@@ -58,7 +58,7 @@ def _made(description: Any, depth: int) -> Schedule:
         raise ArgumentError(f"`description` must hold at most {DEPTH} schedules within each other")
     name = str(description.get("schedule"))
     if name not in MAKERS:
-        raise ArgumentError(f"`description` must name a schedule out of {', '.join(MAKERS)}, got {name!r}")
+        raise ArgumentError(f"`description` must name a schedule out of {', '.join(MAKERS)}, got {reprlib.repr(name)}")
     settings = {str(key): _setting(value, depth) for key, value in description.items() if key != "schedule"}
     try:
         return MAKERS[name](**settings)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from ..errors import ArgumentError, ArgumentTypeError
-from ..ranges import NON_NEGATIVE, Count, Limit
+from ..ranges import NON_NEGATIVE, Choice, Count, Limit
 
 STEPS = 2**63  # no step or number of steps reaches this
 DEPTH = 16  # schedules within schedules
@@ -111,9 +114,7 @@ def steps_of(name: str, value: Any, least: int = 1) -> int:
 
 def word_of(name: str, value: Any, words: tuple[str, ...]) -> str:
     """`value`, one of `words`."""
-    if not isinstance(value, str) or value not in words:
-        raise ArgumentError(f"`{name}` must be one of {', '.join(map(repr, words))}, got {value!r}")
-    return value
+    return words[int(Choice(*words).check(name, value))]
 
 
 def below(name: str, value: Any, limit: Limit, most: float, what: str) -> float:
@@ -126,12 +127,18 @@ def below(name: str, value: Any, limit: Limit, most: float, what: str) -> float:
 
 def milestones_of(name: str, value: Any, shortest: int = 1) -> tuple[int, ...]:
     """`value` as steps ≥ 1 in increasing order."""
-    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
-        raise ArgumentTypeError(f"`{name}` must be a sequence of steps, got {value!r}")
-    steps = tuple(steps_of(f"{name}[{i}]", step) for i, step in enumerate(value))
+    steps = tuple(steps_of(f"{name}[{i}]", step) for i, step in enumerate(elements_of(name, value, "steps")))
     if len(steps) < shortest or any(a >= b for a, b in pairwise(steps)):
         raise ArgumentError(f"`{name}` must be at least {shortest} increasing steps, got {steps}")
     return steps
+
+
+def elements_of(name: str, value: Any, what: str) -> list[Any]:
+    """The elements of a sequence, which are called `what`."""
+    try:
+        return list(None if isinstance(value, str | bytes) else value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ArgumentTypeError(f"`{name}` must be a sequence of {what}, got {reprlib.repr(value)}") from None
 
 
 def schedule_of(name: str, value: Any, limit: Limit = NON_NEGATIVE) -> Schedule:
@@ -165,6 +172,11 @@ def _described(value: Any) -> Any:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool | str | bytes) or not hasattr(value, "__float__"):
-        raise ArgumentTypeError(f"`{name}` must be a number, got {value!r}")
-    return float(value)
+    """`value` as a number, which may be infinite or NaN."""
+    try:
+        wrong = isinstance(value, str | bytes) or np.ndim(value) > 0
+        return float(None if wrong else value)  # type: ignore[arg-type]
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"`{name}` must be a number, got {reprlib.repr(value)}") from None

@@ -6,8 +6,10 @@ import math
 from typing import Any
 
 from ..errors import ArgumentError
-from ..ranges import BELOW_ONE, FRACTION, NON_NEGATIVE, Count
+from ..ranges import BELOW_ONE, FRACTION, NON_NEGATIVE, Count, Range
 from .schedule import NOTHING, Schedule, below, schedule_of, steps_of, word_of
+
+ANY = Range(low=-math.inf)
 
 
 def reduce_on_plateau(
@@ -70,7 +72,7 @@ def reduce_on_plateau(
     present = start if level is None else below("level", level, NON_NEGATIVE, start, "initial")
     state: dict[str, Any] = {
         "level": present,
-        "best": None if best is None else _finite("best", best),
+        "best": None if best is None else ANY.check("best", best),
         "bad": Count(0).check("bad", bad),
         "resting": Count(0).check("resting", resting),
     }
@@ -81,12 +83,6 @@ def reduce_on_plateau(
         frozenset({rule["watch"]}),
         lambda step, loss, accuracy: reduce_on_plateau(**rule, **_next(rule, state, loss, accuracy)),
     )
-
-
-def _finite(name: str, value: Any) -> float:
-    if isinstance(value, bool | str) or not hasattr(value, "__float__") or not math.isfinite(value):
-        raise ArgumentError(f"`{name}` must be a finite number or None, got {value!r}")
-    return float(value)
 
 
 def _next(rule: dict[str, Any], state: dict[str, Any], loss: float, accuracy: float | None) -> dict[str, Any]:
@@ -147,7 +143,7 @@ def warmup_until(
         raise ArgumentError("`start` must be positive, got 0: nothing would move and no goal be reached")
     if (loss is None) == (accuracy is None):
         raise ArgumentError("`loss` or `accuracy` must be given as the goal, and not both")
-    goal = None if loss is None else _finite("loss", loss)
+    goal = None if loss is None else ANY.check("loss", loss)
     share = None if accuracy is None else FRACTION.check("accuracy", accuracy)
     begin = None if since is None else steps_of("since", since, 0)
     settings = {"base": inner, "start": first, "loss": goal, "accuracy": share, "since": begin}
