@@ -23,8 +23,9 @@ void Layer<T>::keep_bend(Team, std::int64_t, const T *, const T *, const T *, co
                          T *) const {}
 
 std::vector<std::string> layer_kinds() {
-  std::vector<std::string> kinds = activation_kinds();
-  kinds.insert(kinds.begin(), "Linear");
+  std::vector<std::string> kinds{"Linear"};
+  for (const auto &more : {normalization_kinds(), activation_kinds()})
+    kinds.insert(kinds.end(), more.begin(), more.end());
   return kinds;
 }
 
@@ -32,6 +33,8 @@ template <class T>
 std::unique_ptr<Layer<T>> make_layer(const LayerSpec &spec, std::int64_t inputs) {
   if (spec.kind == "Linear")
     return make_linear<T>(spec, inputs);
+  if (auto layer = make_normalization<T>(spec, inputs))
+    return layer;
   auto layer = make_activation<T>(spec, inputs);
   require(layer != nullptr, "unknown layer kind `", spec.kind, "`");
   return layer;

@@ -5,33 +5,10 @@
 #include <cmath>
 #include <vector>
 
+#include "unstuck/norm/row_sums.hpp"
+
 namespace unstuck::norm {
 namespace {
-
-constexpr std::int64_t kLanes = 16;
-
-// Σ value(i) over a row, in 16 interleaved sums.
-template <std::size_t sums, class Value>
-std::array<double, sums> row_sums(std::int64_t length, Value &&value) {
-  double lane[sums][kLanes] = {};
-  std::int64_t i = 0;
-  for (; i + kLanes <= length; i += kLanes)
-    for (std::int64_t j = 0; j < kLanes; ++j) {
-      const std::array<double, sums> v = value(i + j);
-      for (std::size_t s = 0; s < sums; ++s)
-        lane[s][j] += v[s];
-    }
-  for (std::int64_t j = 0; i + j < length; ++j) {
-    const std::array<double, sums> v = value(i + j);
-    for (std::size_t s = 0; s < sums; ++s)
-      lane[s][j] += v[s];
-  }
-  std::array<double, sums> total{};
-  for (std::size_t s = 0; s < sums; ++s)
-    for (const double x : lane[s])
-      total[s] += x;
-  return total;
-}
 
 struct Moments {
   double mean, square; // of a row; square about the mean, or about 0 if not centred

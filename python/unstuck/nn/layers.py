@@ -6,8 +6,10 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ArgumentError, ArgumentTypeError
+from ..ranges import NON_NEGATIVE
 from .init import Initialiser, as_initialiser
 
 
@@ -20,6 +22,18 @@ class Layer:
     def options(self) -> dict[str, float]:
         """The numbers that the core builds the layer from."""
         return {f.name: float(getattr(self, f.name)) for f in fields(self)}
+
+    def start(
+        self, shapes: dict[str, tuple[int, ...]], init: Initialiser, rng: np.random.Generator
+    ) -> dict[str, NDArray[np.float64]]:
+        """First values of the layer's parameters, by name and in their shapes, in float64.
+
+        Args:
+            shapes: {name: shape} of the parameters that the core gave the layer.
+            init: the network's initialiser.
+            rng: where every draw comes from.
+        """
+        return {}
 
 
 def _size(name: str, value: Any) -> int:
@@ -65,6 +79,16 @@ class Linear(Layer):
     def options(self) -> dict[str, float]:
         """The numbers that the core builds the layer from."""
         return {"in": float(self.in_features), "out": float(self.out_features), "bias": float(self.bias)}
+
+    def start(
+        self, shapes: dict[str, tuple[int, ...]], init: Initialiser, rng: np.random.Generator
+    ) -> dict[str, NDArray[np.float64]]:
+        """W, then b, by the layer's own initialiser or the network's."""
+        chosen = init if self.init is None else as_initialiser(self.init)
+        values = {"weight": chosen.weight(shapes["weight"], rng)}
+        if self.bias:
+            values["bias"] = chosen.bias(self.out_features, self.in_features, rng)
+        return values
 
 
 @dataclass(frozen=True)
@@ -153,10 +177,98 @@ class Identity(Layer):
     kind: ClassVar[str] = "Identity"
 
 
+@dataclass(frozen=True)
+class _RowNorm(Layer):
+    """What the normalisations over one sample share: γ starts at 1, β at 0."""
+
+    def start(
+        self, shapes: dict[str, tuple[int, ...]], init: Initialiser, rng: np.random.Generator
+    ) -> dict[str, NDArray[np.float64]]:
+        """γ = 1, β = 0."""
+        return {name: np.full(shape, float(name == "weight")) for name, shape in shapes.items()}
+
+
+@dataclass(frozen=True)
+class LayerNorm(_RowNorm):
+    """h = (a − μ)/√(σ² + eps)·γ + β over the features of each sample, as torch.nn.LayerNorm (1607.06450).
+
+    Args:
+        features: number of input features.
+        eps: ≥ 0, added to the biased variance.
+        affine: whether there are γ ("weight") and β ("bias"), (features,), which start at 1 and 0.
+    """
+
+    features: int
+    eps: float = 1e-5
+    affine: bool = True
+    kind: ClassVar[str] = "LayerNorm"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features", _size("features", self.features))
+        object.__setattr__(self, "eps", NON_NEGATIVE.check("eps", self.eps))
+        object.__setattr__(self, "affine", bool(self.affine))
+
+
+@dataclass(frozen=True)
+class RMSNorm(_RowNorm):
+    """h = a/√(mean(a²) + eps)·γ over the features of each sample, as torch.nn.RMSNorm (1910.07467).
+
+    Args:
+        features: number of input features.
+        eps: ≥ 0; None is the spacing of numbers at 1 in the network's dtype, as PyTorch.
+        affine: whether there is a γ ("weight"), (features,), which starts at 1.
+    """
+
+    features: int
+    eps: float | None = None
+    affine: bool = True
+    kind: ClassVar[str] = "RMSNorm"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features", _size("features", self.features))
+        if self.eps is not None:
+            object.__setattr__(self, "eps", NON_NEGATIVE.check("eps", self.eps))
+        object.__setattr__(self, "affine", bool(self.affine))
+
+    def options(self) -> dict[str, float]:
+        """The numbers that the core builds the layer from."""
+        eps = -1.0 if self.eps is None else self.eps
+        return {"features": float(self.features), "eps": eps, "affine": float(self.affine)}
+
+
+@dataclass(frozen=True)
+class GroupNorm(_RowNorm):
+    """LayerNorm over each group of neighbouring channels of a sample, as torch.nn.GroupNorm (1803.08494).
+
+    A sample's features are its channels one after the other, each with the same number of positions. As many
+    groups as channels is instance normalisation (1607.08022).
+
+    Args:
+        groups: groups of channels; divides `channels`.
+        channels: channels of a sample; divides its number of features.
+        eps: ≥ 0, added to the biased variance.
+        affine: whether there are γ ("weight") and β ("bias"), (channels,), which start at 1 and 0.
+    """
+
+    groups: int
+    channels: int
+    eps: float = 1e-5
+    affine: bool = True
+    kind: ClassVar[str] = "GroupNorm"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "groups", _size("groups", self.groups))
+        object.__setattr__(self, "channels", _size("channels", self.channels))
+        if self.channels % self.groups:
+            raise ArgumentError(f"`groups` must divide the {self.channels} channels, got {self.groups}")
+        object.__setattr__(self, "eps", NON_NEGATIVE.check("eps", self.eps))
+        object.__setattr__(self, "affine", bool(self.affine))
+
+
+_ACTIVATIONS = (ReLU, LeakyReLU, ELU, GELU, SiLU, Tanh, Sigmoid, Softplus, Identity)
+
 # Every layer that a saved network may name.
-KINDS: dict[str, type[Layer]] = {
-    layer.kind: layer for layer in (Linear, ReLU, LeakyReLU, ELU, GELU, SiLU, Tanh, Sigmoid, Softplus, Identity)
-}
+KINDS: dict[str, type[Layer]] = {layer.kind: layer for layer in (Linear, LayerNorm, RMSNorm, GroupNorm, *_ACTIVATIONS)}
 
 
 def describe(layer: Layer) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ..errors import ArgumentError, ArgumentTypeError, CheckpointError
 from ..landscape import Block, check_theta
 from ..real_array import plain, real_array
 from .init import Initialiser, as_initialiser
-from .layers import Layer, Linear, describe, restore
+from .layers import Layer, describe, restore
 
 Array = NDArray[Any]
 
@@ -88,16 +88,13 @@ class Network:
         chosen = self.seed if seed is None else _seed(seed)
         streams = np.random.SeedSequence(chosen).spawn(len(self.layers))
         for i, layer in enumerate(self.layers):
-            if isinstance(layer, Linear):
-                self._start_linear(i, layer, np.random.default_rng(streams[i]))
-
-    def _start_linear(self, i: int, layer: Linear, rng: np.random.Generator) -> None:
-        start = as_initialiser(layer.init) if layer.init is not None else self.init
-        for name, where, shape in self.blocks:
-            if name == f"{i}.weight":
-                self._theta[where] = start.weight(shape, rng).ravel()
-            elif name == f"{i}.bias":
-                self._theta[where] = start.bias(shape[0], layer.in_features, rng)
+            own = {
+                name.partition(".")[2]: (where, shape) for name, where, shape in self.blocks if name.startswith(f"{i}.")
+            }
+            shapes = {name: shape for name, (_, shape) in own.items()}
+            values = layer.start(shapes, self.init, np.random.default_rng(streams[i]))
+            for name, (where, _) in own.items():
+                self._theta[where] = values[name].ravel()
 
     def block(self, name: str) -> Array:
         """The live view of one named block, in its own shape, e.g. net.block("0.weight")."""

@@ -71,12 +71,16 @@ template <class T> std::unique_ptr<Layer<T>> make_layer(const LayerSpec &spec, s
 template <class T>
 std::unique_ptr<Layer<T>> make_linear(const LayerSpec &spec, std::int64_t inputs);
 
-// Null when `spec` names no activation.
+// Null when `spec` names no activation, or no normalisation.
 template <class T>
 std::unique_ptr<Layer<T>> make_activation(const LayerSpec &spec, std::int64_t inputs);
 
+template <class T>
+std::unique_ptr<Layer<T>> make_normalization(const LayerSpec &spec, std::int64_t inputs);
+
 // The kinds that make_layer knows, for bindings and tests.
 std::vector<std::string> layer_kinds();
+std::vector<std::string> normalization_kinds();
 std::vector<std::string> activation_kinds();
 
 } // namespace unstuck::nn
