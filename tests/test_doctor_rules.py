@@ -341,3 +341,10 @@ def test_a_saddle_that_the_run_hovers_around_is_not_where_it_stands():
     found = rules.judge(run(geometry=near, escape=fork(1.0), smaller_lr=SAME))[0]
     assert found.cause is us.Cause.STRICT_SADDLE
     assert found.reason.startswith("the run hovers within 0.028 of a point with gradient norm")
+
+
+def test_numbers_that_differ_read_differently():
+    """A loss that creeps from 2.30261 to 2.30259 is not said to go from 2.303 to 2.303."""
+    creeping = replace(FLAT, start=2.302612, end=2.302591)
+    (fact,) = [f for f in wording.facts(run(trend=creeping)) if f.label == "trend"]
+    assert "from 2.30261 to 2.30259" in fact.sentence

@@ -58,7 +58,7 @@ class Landscape(Protocol):
 _MEMBERS = ("n", "dtype", "blocks", "lower_bound", "samples", "theta", "loss", "gradient", "hessian")
 
 
-def check_landscape(land: Any) -> Landscape:
+def check_landscape(land: Any, name: str = "land", expected: str = "a Landscape") -> Landscape:
     """`land` if it has every member of a Landscape, or an error that names what it lacks.
 
     Raises:
@@ -67,7 +67,7 @@ def check_landscape(land: Any) -> Landscape:
     lacking = [name for name in _MEMBERS if not hasattr(land, name)]
     if isinstance(land, type) or lacking:
         what = f" without {', '.join(lacking)}" if len(lacking) < len(_MEMBERS) else ""
-        raise ArgumentTypeError(f"`land` must be a Landscape, got {type(land).__name__}{what}")
+        raise ArgumentTypeError(f"`{name}` must be {expected}, got {type(land).__name__}{what}")
     checked: Landscape = land
     return checked
 

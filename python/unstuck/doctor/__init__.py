@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, ArgumentTypeError
-from ..landscape import Landscape
+from ..errors import ArgumentError
+from ..landscape import Landscape, check_landscape
 from ..ranges import NON_NEGATIVE
 from ..train import Trainer
 from .causes import Cause
@@ -48,9 +48,7 @@ def diagnose(
     Guarantee: the run and the landscape are left as they were, to the bit.
     """
     run = subject if isinstance(subject, Trainer) else None
-    land = subject.land if isinstance(subject, Trainer) else subject
-    if not isinstance(land, Landscape):
-        raise ArgumentTypeError(f"`subject` must be a Trainer or a Landscape, got {type(subject).__name__}")
+    land = check_landscape(subject, "subject", "a Trainer or a Landscape") if run is None else run.land
     if run is not None and theta is not None:
         raise ArgumentError("`theta` belongs to a landscape; a run is examined where it stands")
     seconds = BUDGET if budget is None else NON_NEGATIVE.check("budget", budget)

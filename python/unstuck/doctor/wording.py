@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ..critical import Verdict
+from ..number_text import apart
 from ..report.facts import Fact, Status
 from .causes import Cause
 from .evidence import Continuation, Descent, Evidence, Fork, Geometry, Level, Stability
@@ -91,7 +92,8 @@ def _failure(failure: Failure) -> Fact:
 
 def _trend(trend: Trend, stalled: bool | None) -> Fact:
     falling = trend.falling and not stalled
-    text = f"over the last {trend.updates} updates the loss went from {_n(trend.start)} to {_n(trend.end)}"
+    start, end = apart(trend.start, trend.end)
+    text = f"over the last {trend.updates} updates the loss went from {start} to {end}"
     parts = [f"rank statistic {trend.z:.2f}, noise of a block {_n(trend.noise)}"]
     if stalled:
         parts.append("but lately it has stopped falling")
@@ -103,7 +105,8 @@ def _trend(trend: Trend, stalled: bool | None) -> Fact:
 
 def _continuation(c: Continuation) -> Fact:
     first, last = c.losses[0], c.losses[-1]
-    text = f"trained on unchanged for {c.steps} updates, a copy of the run goes from {_n(first)} to {_n(last)}"
+    before, after = apart(first, last)
+    text = f"trained on unchanged for {c.steps} updates, a copy of the run goes from {before} to {after}"
     good = c.trend is not None and c.trend.falling and not c.broke
     parts = ["then its loss is no longer finite"] if c.broke else []
     return Fact("going on", f"{last - first:+.3g}", "good" if good else "warn", _sentence(text, parts), asdict(c))
@@ -146,10 +149,8 @@ def _descent(d: Descent) -> Fact:
 
 
 def _fork(name: str, fork: Fork, e: Evidence) -> Fact:
-    text = (
-        f"with {fork.change}, {fork.steps} updates lead to {_n(fork.loss)} instead of {_n(fork.control)} "
-        f"(± {_n(fork.error)})"
-    )
+    loss, control = apart(fork.loss, fork.control)
+    text = f"with {fork.change}, {fork.steps} updates lead to {loss} instead of {control} (± {_n(fork.error)})"
     return Fact(name, f"{-fork.gain:+.3g}", "warn" if benefits(e, fork) else "info", _sentence(text), asdict(fork))
 
 
