@@ -30,6 +30,7 @@ class Example:
     mode: Literal["a", "b"] = setting("a mode", "a")
     rule: str = setting("a rule", "p", choices=lambda: ["p", "q"])
     limit: float | None = setting("a limit", None, least=0.0)
+    some: tuple[float, ...] = setting("at least one", (1.0,), least=0.0, fewest=1)
 
 
 def test_settings_take_what_fits():
@@ -56,6 +57,7 @@ def test_settings_take_what_fits():
         ("sizes", "4"),
         ("sizes", (4, 0)),
         ("sizes", 4),
+        ("some", ()),
         ("mode", "c"),
         ("rule", "c"),
         ("limit", -1.0),

@@ -9,7 +9,7 @@ import pytest
 
 import unstuck as us
 from unstuck.labs import adagrad_burst, braking, convex, momentum, summary, warm_up
-from unstuck.labs.surfaces import bumpy, crescent, elongated, flat_steep_flat
+from unstuck.labs.surfaces import bumpy, crescent, elongated, flat_steep_flat, product
 from unstuck.labs.walk import Walk, walk
 
 pytest.importorskip("matplotlib", reason="needs matplotlib")
@@ -19,11 +19,12 @@ pytest.importorskip("matplotlib", reason="needs matplotlib")
     ("surface", "point"),
     [
         (elongated(0.3, 7.0), [1.3, -0.4]),
+        (product(), [1.3, -0.4]),
         (crescent(2.0, 0.25, 0.2, 3.0), [-1.2, 2.3]),
         (flat_steep_flat(0.1, 10.0, 5.0, 10.0, 0.2), [5.1]),
         (bumpy(0.1, 3.0, 0.6, -3.0, 0.5), [-3.3, 0.7]),
     ],
-    ids=["elongated", "crescent", "flat-steep-flat", "bumpy"],
+    ids=["elongated", "product", "crescent", "flat-steep-flat", "bumpy"],
 )
 def test_surfaces_have_the_gradient_of_their_loss(surface, point):
     theta, h = np.array(point), 1e-6
@@ -53,6 +54,28 @@ def test_arrival_means_staying():
     assert found.arrival(0.5) == 3
     assert found.arrival(0.01) == 4
     assert Walk(surface, found.thetas[:3], np.zeros((2, 2))).arrival(0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("momentum", {"momenta": (0.5,), "batches": (256,), "seeds": 1, "steps": 10, "patience": 10}),
+        ("momentum", {"momenta": (0.0, 0.99), "seeds": 1, "lr": 1.0}),
+        ("convex", {"large": 1000.0, "small": 1e3, "crawl": 10, "steps": 50}),
+        ("convex", {"flat": 200.0, "steep": 0.1, "crawl": 10, "steps": 50}),
+        ("braking", {"alphas": (0.0,), "gentle": 1e3, "steep": 1e-6, "steps": 100}),
+        ("adagrad-burst", {"flat": 1e3, "steep": 1e-6, "lr": 10.0, "noise": 1.0, "steps": 100}),
+        ("warm-up", {"beta2": 0.7, "networks": 0, "steps": 20, "draws": 100}),
+        ("warm-up", {"beta2": 0.9999, "networks": 2, "batch_size": 1797, "steps": 20, "draws": 100}),
+        ("summary", {"steep": 1e-3, "bump": 10.0, "noise": 0.0, "steps": 200}),
+    ],
+)
+def test_odd_settings_give_an_answer(name, settings, tmp_path):
+    small = {} if name == "warm-up" else {"resolution": 7}
+    run = us.labs.run(name, **settings, **small)
+    assert not run.holds
+    json.dumps(run.to_dict(), allow_nan=False)
+    run.save(tmp_path / "figure.svg")
 
 
 @pytest.fixture(scope="module")

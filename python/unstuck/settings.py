@@ -23,6 +23,7 @@ def setting(
     most: float | None = None,
     choices: Callable[[], Sequence[str]] | None = None,
     positional: bool = False,
+    fewest: int = 0,
 ) -> Any:
     """A field of a settings class.
 
@@ -33,8 +34,16 @@ def setting(
         most: largest number allowed.
         choices: gives the allowed words when they are known only at run time.
         positional: on the command line an argument without a name.
+        fewest: elements that a tuple must have.
     """
-    limits = {"help": help, "least": least, "most": most, "choices": choices, "positional": positional}
+    limits = {
+        "help": help,
+        "least": least,
+        "most": most,
+        "choices": choices,
+        "positional": positional,
+        "fewest": fewest,
+    }
     if default is MISSING:
         return dataclasses.field(metadata=limits)
     return dataclasses.field(default=default, metadata=limits)
@@ -55,6 +64,7 @@ class Setting:
         least: smallest number, or None.
         most: largest number, or None.
         positional: on the command line an argument without a name.
+        fewest: elements that a tuple must have.
     """
 
     name: str
@@ -67,6 +77,7 @@ class Setting:
     least: float | None
     most: float | None
     positional: bool
+    fewest: int
 
     def parse(self, text: str) -> Any:
         """The value that `text` stands for; elements of a tuple are separated by commas.
@@ -90,7 +101,7 @@ class Setting:
         if value is None and self.optional:
             return None
         if self.many:
-            if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+            if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) < self.fewest:
                 raise ArgumentError(self._message(repr(value)))
             return tuple(self._check_one(element) for element in value)
         return self._check_one(value)
@@ -114,7 +125,8 @@ class Setting:
         noun = {int: "whole number", float: "number", str: "text", bool: "yes or no"}[self.kind]
         low = "" if self.least is None else f" from {self.least:.10g}"
         high = "" if self.most is None else f" up to {self.most:.10g}"
-        return f"{noun}s{low}{high}, separated by commas" if self.many else f"a {noun}{low}{high}"
+        some = f"{self.fewest} or more " if self.fewest else ""
+        return f"{some}{noun}s{low}{high}, separated by commas" if self.many else f"a {noun}{low}{high}"
 
 
 def describe(cls: type) -> list[Setting]:
@@ -164,6 +176,7 @@ def _describe(field: dataclasses.Field[Any], hint: Any) -> Setting:
         limits["least"],
         limits["most"],
         limits["positional"],
+        limits["fewest"],
     )
 
 

@@ -48,7 +48,8 @@ def list_labs(out: Output) -> int:
     """Print name, statements of the lecture and title of every lab."""
     labs = [load(name) for name in NAMES]
     width = max(map(len, NAMES))
-    lines = [f"{lab.name:<{width}}  {'/'.join(lab.lecture):<10}  {lab.title}" for lab in labs]
+    shown = max(len("/".join(lab.lecture)) for lab in labs)
+    lines = [f"{lab.name:<{width}}  {'/'.join(lab.lecture):<{shown}}  {lab.title}" for lab in labs]
     out.result(
         "\n".join(lines),
         {"labs": [{"name": lab.name, "lecture": lab.lecture, "title": lab.title} for lab in labs]},

@@ -39,7 +39,7 @@ class Settings:
     gentle: float = setting("slope of the flat parts", 0.1, least=1e-6, most=1e3)
     steep: float = setting("slope of the steep part", 10.0, least=1e-6, most=1e6)
     lr: float = setting("learning rate: the length of the first step of every rule", 0.05, least=1e-4, most=1.0)
-    alphas: tuple[float, ...] = setting("decays of RMSProp", (0.1, 0.9, 0.99), least=0.0, most=0.999)
+    alphas: tuple[float, ...] = setting("decays of RMSProp", (0.1, 0.9, 0.99), least=0.0, most=0.999, fewest=1)
     steps: int = setting("updates at most", 6000, least=100, most=1_000_000)
     resolution: int = setting("grid points per side of the contour plot", 81, least=5, most=1000)
 

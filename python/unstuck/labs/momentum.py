@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..settings import setting
-from . import saddle
-from .surfaces import bumpy
+from .surfaces import Surface, bumpy, product
+from .walk import Walk, thinned, walk
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,11 +34,15 @@ LEFT = 0.5  # |w₂| beyond which a run has left the noisy saddle; its minima ar
 class Settings:
     """Settings of the lab."""
 
-    momenta: tuple[float, ...] = setting("momenta to compare, beginning with 0", (0.0, 0.5, 0.9), least=0.0, most=0.99)
+    momenta: tuple[float, ...] = setting(
+        "momenta to compare, beginning with 0", (0.0, 0.5, 0.9), least=0.0, most=0.99, fewest=1
+    )
     lr: float = setting("learning rate on the valley with a ridge", 0.1, least=1e-4, most=1.0)
     steps: int = setting("updates on each surface", 600, least=10, most=100_000)
     bump: float = setting("height of the ridge", 0.6, least=0.0, most=10.0)
-    batches: tuple[int, ...] = setting("batch sizes at the saddle, of 256 samples", (1, 4, 16, 64, 256), least=1)
+    batches: tuple[int, ...] = setting(
+        "batch sizes at the saddle, of 256 samples", (1, 4, 16, 64, 256), least=1, most=256, fewest=1
+    )
     seeds: int = setting("runs per batch size and momentum", 7, least=1, most=1000)
     patience: int = setting("updates after which a run counts as stuck at the saddle", 500, least=10, most=100_000)
     resolution: int = setting("grid points per side of the contour plots", 81, least=5, most=1000)
@@ -53,11 +57,9 @@ def noisy_saddle() -> Array:
 def compute(settings: Settings) -> dict[str, Any]:
     """Paths over the ridge and beside the saddle, the sum of past gradients, and steps to leave the noisy saddle."""
     valley = bumpy(0.1, 1.0, settings.bump, -3.0, 0.5)
-    over = [_descend(valley.land, START, settings.lr, momentum, settings.steps) for momentum in settings.momenta]
-    beside = [
-        _descend(saddle.landscape(1.0, 1.0), BESIDE_SADDLE, 0.02, momentum, settings.steps)
-        for momentum in settings.momenta
-    ]
+    over = [_descend(valley, START, settings.lr, momentum, settings.steps) for momentum in settings.momenta]
+    beside = [_descend(product(), BESIDE_SADDLE, 0.02, momentum, settings.steps) for momentum in settings.momenta]
+    losses = [_losses(found) for found in beside]
     slopes = noisy_saddle()
     return {
         "momenta": settings.momenta,
@@ -65,12 +67,11 @@ def compute(settings: Settings) -> dict[str, Any]:
         "bump": settings.bump,
         "resolution": settings.resolution,
         "patience": settings.patience,
-        "ridge_paths": [path.thetas for path in over],
-        "ridge_losses": [path.losses[-1] for path in over],
-        "ridge_distance": [float(np.linalg.norm(path.theta - valley.goal)) for path in over],
-        "saddle_paths": [path.thetas for path in beside],
-        "saddle_losses": [path.losses for path in beside],
-        "saddle_steps": [_steps_until(path.losses < 0.5) for path in beside],
+        "ridge_paths": [thinned(found.thetas) for found in over],
+        "ridge_distance": [float(found.distances[-1]) for found in over],
+        "saddle_paths": [thinned(found.thetas) for found in beside],
+        "saddle_losses": [thinned(row) for row in losses],
+        "saddle_steps": [_steps_until(row < 0.5) for row in losses],
         "sum_error": _sum_of_gradients(settings.steps),
         "leaving": [
             [_leaving(slopes, batch, momentum, settings) for batch in settings.batches] for momentum in settings.momenta
@@ -78,11 +79,14 @@ def compute(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _descend(land: Any, start: Array, lr: float, momentum: float, steps: int) -> Any:
-    from .. import minimize
+def _descend(surface: Surface, start: Array, lr: float, momentum: float, steps: int) -> Walk:
     from ..optim import SGD
 
-    return minimize(land, SGD(lr=lr, momentum=momentum), start, steps=steps)
+    return walk(surface, SGD(lr=lr, momentum=momentum), start, steps)
+
+
+def _losses(found: Walk) -> Array:
+    return np.array([found.surface.land.loss(theta) for theta in found.thetas])
 
 
 def _steps_until(reached: Any) -> int | None:
@@ -171,8 +175,7 @@ def figure(results: dict[str, Any]) -> Figure:
     valley = bumpy(0.1, 1.0, results["bump"], -3.0, 0.5).land
     _paths(left, valley, results["ridge_paths"], (-8.0, 3.0, -2.5, 2.5), results)
     left.set_title("A ridge across the valley")
-    land = saddle.landscape(1.0, 1.0)
-    _paths(middle, land, results["saddle_paths"], (-1.4, 2.0, -1.4, 2.0), results)
+    _paths(middle, product().land, results["saddle_paths"], (-1.4, 2.0, -1.4, 2.0), results)
     middle.set_title("Beside the saddle (0, 0)")
     _leaving_plot(right, results)
     return canvas

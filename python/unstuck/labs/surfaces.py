@@ -1,4 +1,4 @@
-"""Error surfaces of the optimizer labs: elongated, crescent, flat–steep–flat, bumpy; each with its minimum."""
+"""Error surfaces of the optimizer labs, each with its minimum: valleys, a crescent, a saddle, a profile."""
 
 from __future__ import annotations
 
@@ -39,6 +39,17 @@ def elongated(flat: float, steep: float) -> Surface:
         lower_bound=0.0,
     )
     return Surface(land, np.zeros(2), lambda points: curvature * points)
+
+
+def product() -> Surface:
+    """(1 − w₁w₂)²: a saddle at the origin, minima along w₁w₂ = 1, of which (1, 1) is the goal."""
+
+    def gradients(points: Array) -> Array:
+        slope = -2.0 * (1.0 - points[..., 0] * points[..., 1])
+        return np.asarray(slope[..., None] * points[..., ::-1])
+
+    land = FunctionLandscape(lambda w: float((1.0 - w[0] * w[1]) ** 2), gradients, n=2, lower_bound=0.0)
+    return Surface(land, np.ones(2), gradients)
 
 
 def crescent(wall: float, bend: float, slope: float, goal: float) -> Surface:

@@ -11,6 +11,7 @@ from ..optim.base import Optimizer
 from .surfaces import Surface
 
 Array = NDArray[np.float64]
+AWAY = 1e100  # beyond it a walk has run away; squares and cubes of what lies within are finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +20,7 @@ class Walk:
 
     Attributes:
         surface: where.
-        thetas: the points (steps + 1, n), the start included; shorter where a point was not finite.
+        thetas: the points (steps + 1, n), the start included; shorter where they ran away.
         gradients: what the optimizer was given, (steps, n), noise included.
     """
 
@@ -46,7 +47,7 @@ class Walk:
 
 
 def walk(surface: Surface, opt: Optimizer, start: Array, steps: int, noise: float = 0.0, seed: int = 0) -> Walk:
-    """At most `steps` updates of a fresh copy of `opt` from `start`; stops before a point that is not finite.
+    """At most `steps` updates of a fresh copy of `opt` from `start`; stops before a point beyond 10¹⁰⁰.
 
     Gaussian noise of standard deviation `noise` is added to every component of every gradient.
     """
@@ -60,7 +61,7 @@ def walk(surface: Surface, opt: Optimizer, start: Array, steps: int, noise: floa
         if noise:
             gradients[t] += noise * rng.standard_normal(theta.size)
         worker.step(theta, gradients[t])
-        if not np.isfinite(theta).all():
+        if not np.abs(theta).max() < AWAY:
             return Walk(surface, thetas[: t + 1].copy(), gradients[:t].copy())
         thetas[t + 1] = theta
     return Walk(surface, thetas, gradients)

@@ -29,7 +29,7 @@ LECTURE = ("C10", "C11")
 class Settings:
     """Settings of the lab."""
 
-    beta2: float = setting("decay of the mean square", 0.99, least=0.5, most=0.9999)
+    beta2: float = setting("decay of the mean square", 0.99, least=0.7, most=0.9999)
     draws: int = setting("Gaussian gradient sequences", 10_000, least=100, most=10_000_000)
     steps: int = setting("updates", 1000, least=20, most=100_000)
     networks: int = setting("sequences of mini-batch gradients of a network", 60, least=0, most=10_000)
