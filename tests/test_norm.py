@@ -229,3 +229,22 @@ def test_nan_stays_in_its_channel():
     x[1, 1] = np.nan
     y = norm.batch_norm_forward(x, relu=True).y
     assert np.isnan(y[:, 1]).all() and np.isfinite(y[:, [0, 2]]).all()
+
+
+@pytest.mark.parametrize("shape", [(33, 64, 65, 63), (65_537, 131)], ids=str)
+def test_arrays_beyond_the_cache(shape):
+    """Written past the cache, at every alignment of a run, also in place."""
+    x, gamma, beta, d_y, _ = arrays(shape, "float32")
+    axes = (0, *range(2, x.ndim))
+    along = (1, -1) + (1,) * (x.ndim - 2)
+    deviation, variance = x - x.mean(axes, "f8", keepdims=True), x.var(axes, "f8", keepdims=True)
+    scale = gamma.reshape(along) / np.sqrt(variance + 1e-5)
+    y, statistics = norm.batch_norm_forward(x, gamma, beta)
+    close(y, deviation * scale + beta.reshape(along), "float32")
+    gradient = norm.batch_norm_backward(d_y, x, statistics, gamma).x
+    product = (d_y * deviation).mean(axes, "f8", keepdims=True) / (variance + 1e-5)
+    close(gradient, scale * (d_y - d_y.mean(axes, "f8", keepdims=True) - deviation * product), "float32")
+    norm.batch_norm_backward(d_y, x, statistics, gamma, out=d_y)
+    np.testing.assert_array_equal(d_y, gradient)
+    norm.batch_norm_forward(x, gamma, beta, out=x)
+    np.testing.assert_array_equal(x, y)

@@ -67,27 +67,26 @@ std::array<T, 4> constants(double mean, double inverse_deviation, const Affine<T
 
 template <bool relu, bool residual, class T> struct Apply {
   const T *x, *other;
-  T *y;
-  void operator()(std::int64_t i, const std::array<T, 4> &c) const {
+  T operator()(std::int64_t i, const std::array<T, 4> &c) const {
     T value = ((x[i] - c[0]) - c[1]) * c[2] + c[3];
     if constexpr (residual)
       value += other[i];
     if constexpr (relu)
       value = value < T(0) ? T(0) : value; // NaN passes through
-    y[i] = value;
+    return value;
   }
 };
 
 // Calls use(Apply) with the form that `affine` asks for.
-template <class T, class Use> void with_form(const Affine<T> &affine, const T *x, T *y, Use &&use) {
+template <class T, class Use> void with_form(const Affine<T> &affine, const T *x, Use &&use) {
   if (affine.relu && affine.residual)
-    use(Apply<true, true, T>{x, affine.residual, y});
+    use(Apply<true, true, T>{x, affine.residual});
   else if (affine.relu)
-    use(Apply<true, false, T>{x, nullptr, y});
+    use(Apply<true, false, T>{x, nullptr});
   else if (affine.residual)
-    use(Apply<false, true, T>{x, affine.residual, y});
+    use(Apply<false, true, T>{x, affine.residual});
   else
-    use(Apply<false, false, T>{x, nullptr, y});
+    use(Apply<false, false, T>{x, nullptr});
 }
 
 } // namespace
@@ -103,10 +102,11 @@ template <class T> void channel_moments(Shape shape, const T *x, double *mean, d
 template <class T>
 void batch_norm_apply(Shape shape, const T *x, const double *mean, const double *inverse_deviation,
                       Affine<T> affine, T *y) {
-  with_form(affine, x, y, [&](const auto &apply) {
-    each_element<T, 4>(
+  with_form(affine, x, [&](const auto &apply) {
+    write_elements<4>(
         Layout(shape),
-        [&](std::int64_t c) { return constants(mean[c], inverse_deviation[c], affine, c); }, apply);
+        [&](std::int64_t c) { return constants(mean[c], inverse_deviation[c], affine, c); },
+        Target<T>(y, shape.size()), apply);
   });
 }
 
@@ -124,11 +124,12 @@ void batch_norm_forward(Shape shape, double epsilon, const T *x, Affine<T> affin
     return batch_norm_apply(shape, x, mean, inverse_deviation, affine, y);
   }
   const Deviations<T> deviations(layout, shape, x);
-  with_form(affine, x, y, [&](const auto &apply) {
+  const Target<T> target(y, shape.size());
+  with_form(affine, x, [&](const auto &apply) {
     parallel_blocks(shape.channels, shape.size(), [&](std::int64_t c, int) {
       deviations.moments(c, channel_sum<2>(layout, c, deviations.terms()), mean, variance);
       finish(c);
-      each_of_channel(layout, c, constants(mean[c], inverse_deviation[c], affine, c), apply);
+      write_channel(layout, c, constants(mean[c], inverse_deviation[c], affine, c), target, apply);
     });
   });
 }
@@ -170,24 +171,26 @@ template <class T> struct Backward {
       const auto d = static_cast<double>(delta(i));
       return Sums<2>{d, d * (static_cast<double>(in[i]) - mu[unit])};
     };
-    const auto write = [in = x, d_x = gradients.d_x, d_residual = gradients.d_residual,
+    const Target<T> target(gradients.d_x, layout.size());
+    const auto value = [in = x, d_residual = gradients.d_residual,
                         delta](std::int64_t i, const std::array<T, 6> &c) {
       const T d = delta(i);
-      d_x[i] = c[2] * d - c[3] - c[4] * (((in[i] - c[0]) - c[1]) * c[5]);
       if (d_residual)
         d_residual[i] = d;
+      return c[2] * d - c[3] - c[4] * (((in[i] - c[0]) - c[1]) * c[5]);
     };
     if (layout.by_channel()) {
       parallel_blocks(layout.units, 2 * layout.size(), [&](std::int64_t c, int) {
-        each_of_channel(layout, c, constants(c, channel_sum<2>(layout, c, terms)), write);
+        write_channel(layout, c, constants(c, channel_sum<2>(layout, c, terms)), target, value);
       });
       return;
     }
     std::vector<std::array<T, 6>> of_channel;
     for (const Sums<2> &sum : channel_sums<2>(layout, terms))
       of_channel.push_back(constants(std::ssize(of_channel), sum));
-    each_element<T, 6>(
-        layout, [&](std::int64_t c) { return of_channel[static_cast<std::size_t>(c)]; }, write);
+    write_elements<6>(
+        layout, [&](std::int64_t c) { return of_channel[static_cast<std::size_t>(c)]; }, target,
+        value);
   }
 };
 

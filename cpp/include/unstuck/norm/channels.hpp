@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "unstuck/norm/stream.hpp"
 #include "unstuck/parallel.hpp"
 
 namespace unstuck::norm {
@@ -141,40 +142,42 @@ std::vector<Sums<sums>> channel_sums(const Layout &l, Value &&value) {
   return channels;
 }
 
-// body(offset, constants) for every element of one channel.
-template <class Constants, class Body>
-void each_of_channel(const Layout &l, std::int64_t unit, const Constants &constants, Body &&body) {
+// target[offset] = value(offset, constants) for every element of one channel.
+template <class T, class Constants, class Value>
+void write_channel(const Layout &l, std::int64_t unit, const Constants &constants,
+                   const Target<T> &target, Value &&value) {
   for (std::int64_t row = 0; row < l.rows; ++row) {
     const std::int64_t offset = (row * l.units + unit) * l.run;
-#pragma GCC ivdep
-    for (std::int64_t i = 0; i < l.run; ++i)
-      body(offset + i, constants);
+    write_run(target, offset, l.run, [&](std::int64_t i) { return value(offset + i, constants); });
   }
+  stream_fence();
 }
 
-// body(offset, constants) for every element; constants_of(channel) gives an array of `tables` T.
-template <class T, std::size_t tables, class ConstantsOf, class Body>
-void each_element(const Layout &l, ConstantsOf &&constants_of, Body &&body) {
-  using Constants = std::array<T, tables>;
-  if (!l.columns()) {
-    const std::int64_t pieces = l.pieces();
-    parallel_ranges(l.rows * l.units * pieces, l.per_block(), l.size() / 2,
-                    [&](std::int64_t begin, std::int64_t end) {
-                      for (std::int64_t t = begin; t < end; ++t) {
-                        const std::int64_t first = t % pieces * kPiece, run = t / pieces,
-                                           offset = run * l.run + first,
-                                           count = std::min(kPiece, l.run - first);
-                        const Constants constants = constants_of(run % l.units);
-#pragma GCC ivdep
-                        for (std::int64_t i = 0; i < count; ++i)
-                          body(offset + i, constants);
-                      }
-                    });
-    return;
-  }
+// The same for every element, a range of runs each; constants_of(channel) gives an array of T.
+template <class T, class ConstantsOf, class Value>
+void write_runs(const Layout &l, ConstantsOf &&constants_of, const Target<T> &target,
+                Value &&value) {
+  const std::int64_t pieces = l.pieces();
+  const auto range = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      const std::int64_t first = t % pieces * kPiece, run = t / pieces,
+                         offset = run * l.run + first;
+      const auto constants = constants_of(run % l.units);
+      write_run(target, offset, std::min(kPiece, l.run - first),
+                [&](std::int64_t i) { return value(offset + i, constants); });
+    }
+    stream_fence();
+  };
+  parallel_ranges(l.rows * l.units * pieces, l.per_block(), l.size() / 2, range);
+}
+
+// The same row by row of a matrix whose columns are the units.
+template <std::size_t tables, class T, class ConstantsOf, class Value>
+void write_columns(const Layout &l, ConstantsOf &&constants_of, const Target<T> &target,
+                   Value &&value) {
   std::array<std::vector<T>, tables> table; // side by side for the vector lanes
   for (std::int64_t unit = 0; unit < l.units; ++unit) {
-    const Constants constants = constants_of(l.channel(unit));
+    const std::array<T, tables> constants = constants_of(l.channel(unit));
     for (std::size_t k = 0; k < tables; ++k)
       table[k].push_back(constants[k]);
   }
@@ -184,14 +187,23 @@ void each_element(const Layout &l, ConstantsOf &&constants_of, Body &&body) {
   const std::int64_t grain = std::max<std::int64_t>(1, kPiece / l.units);
   parallel_ranges(l.rows, grain, l.size() / 2, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row)
-#pragma GCC ivdep
-      for (std::int64_t unit = 0; unit < l.units; ++unit) {
-        Constants constants;
+      write_run(target, row * l.units, l.units, [&](std::int64_t unit) {
+        std::array<T, tables> constants;
         for (std::size_t k = 0; k < tables; ++k)
           constants[k] = at[k][unit];
-        body(row * l.units + unit, constants);
-      }
+        return value(row * l.units + unit, constants);
+      });
+    stream_fence();
   });
+}
+
+template <std::size_t tables, class T, class ConstantsOf, class Value>
+void write_elements(const Layout &l, ConstantsOf &&constants_of, const Target<T> &target,
+                    Value &&value) {
+  if (l.columns())
+    write_columns<tables>(l, constants_of, target, value);
+  else
+    write_runs(l, constants_of, target, value);
 }
 
 } // namespace unstuck::norm
