@@ -206,7 +206,10 @@ def broken_states():
         ({**good, "hyper": {**good["hyper"], "beta1": 2.0}}, "`beta1` must be in [0, 1), got 2"),
         ({**good, "lr": -1.0}, "`lr` must be a finite number ≥ 0, got -1"),
         ({**good, "lr": {"schedule": "magic"}}, "must name a schedule"),
-        ({**good, "n": 5}, "`state['slots']['first_moment']` must be float32 of shape (5,)"),
+        ({**good, "n": 5}, "`state['slots']` must hold arrays of 5 elements, the longest has 4"),
+        ({**good, "n": 10**15}, "`state['slots']` must hold arrays of 1000000000000000 elements"),
+        ({**good, "n": 3}, "`state['slots']['first_moment']` must be float32 of shape (3,)"),
+        ({**good, "blocks": [["a", 0, 3, [3]]]}, "`state['blocks']` must cover 4 parameters, got 3"),
         ({**good, "dtype": "float64"}, "`state['slots']['first_moment']` must be float64"),
         ({**good, "dtype": None}, "`state` must hold n and dtype after 1 updates"),
         ({**good, "slots": {"first_moment": slots["first_moment"]}}, "`state['slots']` must hold"),
@@ -236,6 +239,45 @@ def test_a_schedule_is_part_of_the_state_and_a_callable_is_not():
     assert us.optim.from_state(optimizer.state(), lr=0.2).lr == 0.2
     with pytest.raises(us.errors.ArgumentError, match="must name a rule"):
         us.optim.from_state({**optimizer.state(), "rule": "Magic"})
+
+
+@pytest.mark.parametrize("state", (None, "bfloat16", "int8"))
+@every_full_case
+@every_dtype
+def test_a_file_continues_to_the_bit(rule, hyper, dtype, state, tmp_path):
+    if state is not None and not RULES[rule].elementwise:
+        pytest.skip("rules with trust ratios keep theta's dtype")
+    theta, gradients = problem(301, dtype, steps=6)
+    optimizer = build(rule, {**hyper, "state": state, "per_block": {"b": {"lr": 0.5}}})
+    optimizer.init([("a", slice(0, 3), (3,)), ("b", slice(3, 301), (2, 149))])
+    point = run(optimizer, theta, gradients[:3])
+    us.optim.save(optimizer, tmp_path / "opt.safetensors")
+    loaded = us.optim.load(tmp_path / "opt.safetensors")
+    assert repr(loaded) == repr(optimizer)
+    assert loaded.blocks == optimizer.blocks
+    assert [s.tobytes() for s in loaded.slots] == [s.tobytes() for s in optimizer.slots]
+    assert [s.dtype for s in loaded.slots] == [s.dtype for s in optimizer.slots]
+    assert run(loaded, point, gradients[3:]).tobytes() == run(optimizer, point, gradients[3:]).tobytes()
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    optimizer, path = us.optim.Adam(lr=lambda t: 0.1, beta1=us.schedules.constant(0.7)), tmp_path / "opt.safetensors"
+    optimizer.step(np.ones(40, "f"), np.ones(40, "f"))
+    us.optim.save(optimizer, path)
+    with pytest.raises(us.errors.ArgumentError, match="`lr` must be given"):
+        us.optim.load(path)
+    loaded = us.optim.load(path, lr=0.5)
+    assert (loaded.lr, loaded.hyper["beta1"], loaded.t) == (0.5, 0.7, 1)
+    content = bytearray(path.read_bytes())
+    for at in (4, 300, len(content) - 3):
+        spoiled = content.copy()
+        spoiled[at] ^= 1
+        path.write_bytes(spoiled)
+        with pytest.raises(us.errors.CheckpointError):
+            us.optim.load(path, lr=0.5)
+    for bad in (tmp_path, tmp_path / "none"):
+        with pytest.raises(us.errors.CheckpointError, match="is not a regular file"):
+            us.optim.load(bad)
 
 
 def test_repr_is_the_constructor():

@@ -9,7 +9,8 @@ from .families.momentum import *  # noqa: F403
 from .families.square import *  # noqa: F403
 from .per_block import exclude_vectors
 from .rules import RULES, from_state
+from .saved_optimizer import load, save
 from .step_report import StepReport
 
-__all__ = ["RULES", "Optimizer", "StepReport", "exclude_vectors", "from_state"]
+__all__ = ["RULES", "Optimizer", "StepReport", "exclude_vectors", "from_state", "load", "save"]
 __all__ += momentum.__all__ + square.__all__ + adam.__all__ + layerwise.__all__ + composed.__all__

@@ -273,6 +273,7 @@ class Optimizer:
             per_block=state.get("per_block"),
             **restored(state["hyper"], self._hyper),
         )
+        storage.require_room(state["slots"], state["n"])
         blocks = per_block.restored(state.get("blocks"))
         if blocks is None and not fresh.per_block and state["n"] == self.n:
             blocks = self.blocks

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ArgumentTypeError
 
 Array = NDArray[Any]
 Slot = tuple[str, bool, float]  # name, whether it is never negative, the value it starts at
@@ -69,6 +69,15 @@ def numbers(slots: Sequence[Slot], state: str | None, arrays: Sequence[Array], n
         n = arrays[place].size if size is None else size
         return _core.optim_decode(arrays[place], arrays[place + 1], positive)[:n].astype(np.float64)
     return arrays[place].astype(np.float64)
+
+
+def require_room(given: Any, n: Any) -> None:
+    """Refuses a state whose arrays are shorter than its n, before anything of that size is allocated."""
+    if not isinstance(given, Mapping):
+        raise ArgumentTypeError(f"`state['slots']` must be a mapping of names to arrays, got {type(given).__name__}")
+    longest = max((np.size(array) for array in given.values()), default=None)
+    if longest is not None and isinstance(n, int) and longest < n:
+        raise ArgumentError(f"`state['slots']` must hold arrays of {n} elements, the longest has {longest}")
 
 
 def copy_into(arrays: Sequence[Array], names: Sequence[str], given: Mapping[str, Array]) -> None:
