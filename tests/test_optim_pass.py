@@ -177,7 +177,7 @@ REFUSED = [
     ({"clip_norm": 0.0}, us.errors.ArgumentError, "`clip_norm` must be positive"),
     ({"clip_norm": -1.0}, us.errors.ArgumentError, "`clip_norm` must be a finite number ≥ 0"),
     ({"gradient_norm": -1.0}, us.errors.ArgumentError, "`gradient_norm` must not be negative"),
-    ({"average_decay": 1.0}, us.errors.ArgumentError, "`average_decay` must be in [0, 1)"),
+    ({"average": np.zeros(8, "f"), "average_decay": 1.0}, us.errors.ArgumentError, "`average_decay` must be in [0, 1)"),
     ({"average": np.zeros(7, "f")}, us.errors.ArgumentError, "`average` must have shape (8)"),
     ({"average": np.zeros(8)}, us.errors.ArgumentTypeError, "`average` must be float32"),
     ({"zero_gradient": "yes"}, us.errors.ArgumentTypeError, "`zero_gradient` must be False or True"),

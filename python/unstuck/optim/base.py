@@ -190,30 +190,16 @@ class Optimizer:
             NonFiniteError: see `non_finite`.
         Nothing has changed when an error is raised.
         """
-        policy = _NON_FINITE.words[int(_NON_FINITE.check("non_finite", non_finite))]
         self._require_fit(theta, gradient)
+        asked = _asked(scale, clip_norm, gradient_norm, average, average_decay, zero_gradient, non_finite, report)
         fresh = self.dtype is None
         slots = self._new_slots(theta.size, theta.dtype) if fresh else self.slots
         update = self._new_update(theta.size, theta.dtype) if self._update is None or fresh else self._update
         now = self.start + self.t
-        done, _, table = update.step(
-            list(self.hyper_at(now).values()),
-            self.rate(now),
-            self.t + 1,
-            theta,
-            gradient,
-            slots,
-            scale=_ANY.check("scale", scale),
-            clip_norm=0.0 if clip_norm is None else _positive("clip_norm", clip_norm),
-            gradient_norm=-1.0 if gradient_norm is None else _known_norm(gradient_norm),
-            average=average,
-            average_decay=BELOW_ONE.check("average_decay", average_decay),
-            zero_gradient=bool(FLAG.check("zero_gradient", zero_gradient)),
-            refuse_non_finite=policy != "propagate",
-            report=bool(FLAG.check("report", report)),
-        )
+        row, rate = self._hyper.row(now), self.rate(now)
+        done, _, table = update.step(row, rate, self.t + 1, theta, gradient, slots, **asked)
         if not done:
-            if policy == "raise":
+            if non_finite == "raise":
                 raise NonFiniteError(f"`gradient` is not finite{_where(gradient)}; nothing has changed")
             self.skipped += 1
             return None
@@ -347,6 +333,36 @@ def _checked_dtype(dtype: Any) -> np.dtype[Any]:
     if kind is None or kind not in DTYPES:
         raise ArgumentTypeError(f"`dtype` must be float32 or float64, got {dtype!r}")
     return kind
+
+
+def _asked(
+    scale: Any,
+    clip_norm: Any,
+    gradient_norm: Any,
+    average: Any,
+    average_decay: Any,
+    zero_gradient: Any,
+    non_finite: Any,
+    report: Any,
+) -> dict[str, Any]:
+    """The options of a step that are not at their defaults, checked, as the core takes them."""
+    asked: dict[str, Any] = {}
+    if scale != 1.0:
+        asked["scale"] = _ANY.check("scale", scale)
+    if clip_norm is not None:
+        asked["clip_norm"] = _positive("clip_norm", clip_norm)
+    if gradient_norm is not None:
+        asked["gradient_norm"] = _known_norm(gradient_norm)
+    if average is not None:
+        asked["average"] = average
+        asked["average_decay"] = BELOW_ONE.check("average_decay", average_decay)
+    if zero_gradient is not False:
+        asked["zero_gradient"] = bool(FLAG.check("zero_gradient", zero_gradient))
+    if non_finite != "propagate":
+        asked["refuse_non_finite"] = _NON_FINITE.check("non_finite", non_finite) > 0
+    if report is not False:
+        asked["report"] = bool(FLAG.check("report", report))
+    return asked
 
 
 def _positive(name: str, value: Any) -> float:

@@ -28,6 +28,7 @@ class Hyper:
         self.limits = dict(limits)
         self.settings: dict[str, Number] = {name: _checked(limit, name, values[name]) for name, limit in limits.items()}
         self.varies = any(callable(value) for value in self.settings.values())
+        self._constant = None if self.varies else list(self.at(0).values())
 
     def at(self, step: int) -> dict[str, float]:
         """Every value at a step; switches are 0 or 1, choices count from 0.
@@ -37,6 +38,10 @@ class Hyper:
             ArgumentTypeError: a schedule gave no number.
         """
         return {name: self._value(name, setting, step) for name, setting in self.settings.items()}
+
+    def row(self, step: int) -> list[float]:
+        """The values of `at` without their names."""
+        return list(self.at(step).values()) if self._constant is None else self._constant
 
     def structure(self) -> list[float]:
         """Values that decide which state is kept: a schedule stands for a number that is not 0."""
