@@ -277,7 +277,7 @@ class Optimizer:
     def copy(self: Self) -> Self:
         """An independent optimizer in the same state; a schedule is shared, because it has no state."""
         twin = copy.copy(self)
-        twin.slots = [slot.copy() for slot in self.slots]
+        twin.slots = [storage.aligned(s.size, s.dtype, s, place) for place, s in enumerate(self.slots)]
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
