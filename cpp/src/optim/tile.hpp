@@ -79,6 +79,10 @@ public:
 
   // Encodes the slots; then the average and the zeroing.
   void store(std::int64_t begin, std::int64_t end) {
+    if (storage_.format != Format::theta) {
+      prefetch(call_.theta, begin);
+      prefetch(call_.gradient, begin);
+    }
     if (storage_.format != Format::theta)
       storage_.rounding == Rounding::nearest ? encode<Rounding::nearest>(begin, end)
                                              : encode<Rounding::stochastic>(begin, end);
@@ -105,6 +109,13 @@ public:
   }
 
 private:
+  // Asks for the next tile, which memory can bring while this one is encoded.
+  template <class V> static void prefetch(const V *vector, std::int64_t begin) {
+    const char *next = reinterpret_cast<const char *>(vector + begin + kTile);
+    for (std::size_t at = 0; at < kTile * sizeof(V); at += 64)
+      __builtin_prefetch(next + at, 0, 2);
+  }
+
   template <bool positive>
   void decode(const SlotArray &slot, int k, std::int64_t begin, std::int64_t end) {
     const auto *bytes = static_cast<const std::uint8_t *>(slot.values);
