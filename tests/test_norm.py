@@ -224,6 +224,22 @@ def test_output_may_not_overlap_its_input():
         norm.batch_norm_forward(memory[:12].reshape(4, 3), out=memory[3:15].reshape(4, 3))
 
 
+@pytest.mark.parametrize("kind", ["batch", "layer"])
+def test_output_may_be_what_is_read_element_by_element_but_not_overlap_it(kind):
+    memory, x = np.random.default_rng(0).normal(size=(5, 3)), np.random.default_rng(1).normal(size=(4, 3))
+    forward, backward = getattr(norm, f"{kind}_norm_forward"), getattr(norm, f"{kind}_norm_backward")
+    read, shifted, statistics = memory[:4], memory[1:], forward(x).statistics
+    with pytest.raises(us.errors.ArgumentError, match="`out` overlaps `d_y`"):
+        backward(read, x, statistics, out=shifted)
+    expected = backward(read, x, statistics).x
+    np.testing.assert_array_equal(backward(read, x, statistics, out=read).x, expected)
+    if kind == "batch":
+        with pytest.raises(us.errors.ArgumentError, match="`out` overlaps `residual`"):
+            forward(x, residual=read, out=shifted)
+        expected = forward(x, residual=read).y
+        np.testing.assert_array_equal(forward(x, residual=read, out=read).y, expected)
+
+
 def test_nan_stays_in_its_channel():
     x = np.ones((4, 3), "f4") * np.arange(4, dtype="f4")[:, None]
     x[1, 1] = np.nan

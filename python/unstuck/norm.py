@@ -127,7 +127,7 @@ def batch_norm_forward(
         inverse = 1.0 / np.sqrt(var + eps) if given else np.empty(shape[1])
     scale, shift = (_optional_vector(v, n, shape[1], a.dtype) for v, n in ((gamma, "gamma"), (beta, "beta")))
     other = None if residual is None else _like(residual, "residual", a).reshape(shape)
-    y = _output(out, a)
+    y = _output(out, x=a, residual=other)
     _core.batch_norm_forward(
         a.reshape(shape), given, eps, mu, var, inverse, scale, shift, other, bool(relu), y.reshape(shape)
     )
@@ -162,7 +162,7 @@ def batch_norm_backward(
     scale = _optional_vector(gamma, "gamma", shape[1], a.dtype)
     d_gamma, d_beta = np.empty(shape[1], a.dtype), np.empty(shape[1], a.dtype)
     d_residual = np.empty_like(a) if statistics.residual else None
-    d_x = _output(out, a)
+    d_x = _output(out, x=a, d_y=delta, y=output)
     _core.batch_norm_backward(
         delta.reshape(shape),
         a.reshape(shape),
@@ -310,8 +310,8 @@ def _like(value: Any, name: str, x: Array) -> Array:
     return plain(a, x.dtype)
 
 
-def _output(out: Array | None, x: Array) -> Array:
-    """`out` if it can take a result like `x` in place, or a new array."""
+def _output(out: Array | None, *, x: Array, **others: Array | None) -> Array:
+    """`out` if it can take a result like `x` while all of these are read, or a new array."""
     if out is None:
         return np.empty_like(x)
     if not isinstance(out, np.ndarray) or out.dtype != x.dtype:
@@ -320,8 +320,9 @@ def _output(out: Array | None, x: Array) -> Array:
         raise ArgumentError(f"`out` must have the shape of `x`, {x.shape}, got {out.shape}")
     if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
         raise ArgumentTypeError("`out` must be C-contiguous, aligned and writable, because it is filled in place")
-    if out.ctypes.data != x.ctypes.data and np.may_share_memory(out, x):
-        raise ArgumentError("`out` overlaps `x` without being it; pass `x` itself or separate memory")
+    for name, read in {"x": x, **others}.items():
+        if read is not None and out.ctypes.data != read.ctypes.data and np.may_share_memory(out, read):
+            raise ArgumentError(f"`out` overlaps `{name}` without being it; pass `{name}` itself or separate memory")
     return out
 
 
@@ -348,7 +349,7 @@ def _rows_forward(
 ) -> Forward:
     eps = NON_NEGATIVE.check("eps", eps)
     scale, shift = (_parameter(v, n, parameter_shape, a.dtype) for v, n in ((gamma, "gamma"), (beta, "beta")))
-    y = _output(out, a)
+    y = _output(out, x=a)
     mean, inverse = _core.row_norm_forward(a.reshape(shape), groups, centered, eps, scale, shift, y.reshape(shape))
     return Forward(y, Statistics(mean, inverse, groups=groups))
 
@@ -367,7 +368,7 @@ def _rows_backward(
     _check_statistics(statistics, shape[0] * getattr(statistics, "groups", 0), batch=False)
     scale = _parameter(gamma, "gamma", parameter_shape, a.dtype)
     d_gamma, d_beta = np.empty(shape[1], a.dtype), np.empty(shape[1], a.dtype)
-    d_x = _output(out, a)
+    d_x = _output(out, x=a, d_y=delta)
     _core.row_norm_backward(
         delta.reshape(shape),
         a.reshape(shape),
