@@ -126,6 +126,18 @@ def test_a_state_carries_the_schedule_and_a_fork_has_its_own():
     assert run.digest() == digest
 
 
+@pytest.mark.parametrize("watch", ["loss", "accuracy"])
+def test_a_fork_is_told_of_the_validation_too(watch):
+    run = trainer(plateau(watch=watch), validation=blobs(seed=2))
+    run.fit(steps=17)
+    fork = run.fork()
+    fork.fit(epochs=15)
+    run.fit(epochs=15)
+    np.testing.assert_array_equal(fork.theta, run.theta)
+    assert fork.opt.lr == run.opt.lr
+    assert us.diagnose(run).notes == ()
+
+
 def test_accuracy_needs_validation():
     run = trainer(plateau(watch="accuracy"))
     with pytest.raises(ArgumentError, match="`validation` is needed: the schedule reduce_on_plateau"):

@@ -233,6 +233,8 @@ class Trainer:
         """An independent run from the same state on the same landscape, with an empty history.
 
         Training the fork moves its own θ and leaves this run, and a network's parameters, to the bit as they are.
+        It is validated only where the schedule is told of the validation; an epoch that the fork begins in the middle
+        is told with the mean loss of its own updates.
         """
         with self._exclusive.quick("fork"):
             twin = Trainer(
@@ -246,6 +248,7 @@ class Trainer:
             )
             twin.opt.load_state(self.opt.state())
             twin.sampler = self.sampler.copy()
+            twin.validation = self.validation if watched(self.opt) else None
             twin.average = None if self.average is None else self.average.copy()
             twin._forked_at, twin._seconds_per_step = self.t, self._seconds_per_step
             return twin
@@ -265,7 +268,8 @@ class Trainer:
         Args:
             path: a file written by `save`.
             land: the landscape of the saved run (data are not in the file); its θ is set to the saved one.
-            opt: needed only if the learning rate was a function of one's own, which no file can hold.
+            opt: needed only if a rate or hyper-parameter was a function of one's own, which no file can hold: an
+                optimizer that has it. The run goes on with a copy.
             validation: (X, y), as in the constructor.
 
         Raises:
