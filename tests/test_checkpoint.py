@@ -80,6 +80,18 @@ def test_a_function_as_learning_rate_must_be_given_again(tmp_path):
     assert again.theta.tobytes() == run.theta.tobytes()
 
 
+def test_an_optimizer_given_for_its_function_is_left_as_it_is(tmp_path):
+    run = us.Trainer(SoftmaxRegression(*blobs()), us.optim.Adam(lr=lambda t: 0.1 / (t + 1)))
+    run.fit(steps=3)
+    run.save(tmp_path / "run")
+    run.fit(steps=2)
+    before = run.digest()
+    again = us.Trainer.load(tmp_path / "run", SoftmaxRegression(*blobs()), opt=run.opt)
+    assert run.digest() == before, "the run that the optimizer serves"
+    again.fit(steps=2)
+    assert again.digest() == before
+
+
 @pytest.fixture
 def saved(tmp_path):
     run = trainer()

@@ -65,7 +65,7 @@ def load_trainer(path: Path, land: Landscape, opt: Optimizer | None, validation:
         history = saved_history(arrays, record, HISTORY)
         check_position(state, record, land)
         failure = None if record["failure"] is None else saved_failure(record["failure"])
-        blank = optim.RULES[optimizer["rule"]](lr=0.0) if opt is None else opt
+        blank = optim.RULES[optimizer["rule"]](lr=0.0) if opt is None else opt.copy()
         blank.load_state(optimizer)
         run = Trainer(land, blank, validation=validation, theta=state.theta, **record["settings"])
         run.history = history
