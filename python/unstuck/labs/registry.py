@@ -12,5 +12,6 @@ MODULES: dict[str, str] = {
     "adagrad-burst": "adagrad_burst",
     "warm-up": "warm_up",
     "summary": "summary",
+    "feature-scale": "feature_scale",
 }
 NAMES: tuple[str, ...] = tuple(MODULES)
