@@ -192,16 +192,11 @@ py::array_t<float> decode_codes(const CArray<std::uint8_t> &codes, const CArray<
 
 py::array_t<std::uint16_t> encode_bits(const CArray<float> &values, bool nearest,
                                        std::uint32_t seed) {
-  using optim::Half;
-  using optim::Rounding;
   const std::vector<optim::Bits> random = random_bits(values.size(), seed);
   auto codes = new_array<std::uint16_t>({values.size()});
-  if (nearest)
-    optim::encode_bfloat16<Rounding::nearest, Half::upper>(values.data(), values.size(),
-                                                           random.data(), codes.mutable_data());
-  else
-    optim::encode_bfloat16<Rounding::stochastic, Half::upper>(values.data(), values.size(),
-                                                              random.data(), codes.mutable_data());
+  optim::encode_bfloat16(values.data(), values.size(), random.data(),
+                         nearest ? optim::Rounding::nearest : optim::Rounding::stochastic,
+                         codes.mutable_data());
   return codes;
 }
 

@@ -19,8 +19,13 @@ template <class T> struct Loops {
   // Writes u, whose norm the trust ratio divides by.
   using Measure = void (*)(const T *scalars, T scale, std::int64_t count, const T *theta,
                            const T *gradient, T *const *slots, T *u);
+  // The same on slots of bfloat16, rounded as they are stored; `random` has an entry a parameter.
+  using HalfStep = void (*)(const T *scalars, T scale, std::int64_t count, T *theta,
+                            const T *gradient, std::uint16_t *const *slots, const Bits *random,
+                            Rounding rounding);
   Step step = nullptr;
-  Measure measure = nullptr; // only rules with a trust ratio
+  HalfStep half_step = nullptr; // only rules without a trust ratio
+  Measure measure = nullptr;    // only rules with a trust ratio
 };
 
 unsigned rule_variant(RuleId rule, const double *hyper);

@@ -39,9 +39,14 @@ public:
     return storage_.format != Format::theta || call_.average || call_.zero || call_.report;
   }
 
-  // Decodes the slots of parameters begin … end−1; begin is a multiple of kTile then.
+  // Makes the slots of parameters begin … end−1 ready; begin is a multiple of kTile if they are low
+  // in bits.
   void load(std::int64_t begin, std::int64_t end) {
     begin_ = begin;
+    if (storage_.format == Format::bfloat16) {
+      draw(rounding_seed(call_.t), begin, end - begin, random_);
+      return;
+    }
     for (int k = 0; k < storage_.slots; ++k) {
       const SlotArray &slot = call_.slots[k];
       if (storage_.format == Format::theta) {
@@ -49,12 +54,8 @@ public:
         continue;
       }
       slots_[k] = decoded_[k];
-      if (storage_.format == Format::bfloat16)
-        decode_bfloat16(static_cast<const std::uint16_t *>(slot.values) + begin, end - begin,
-                        decoded_[k]);
-      else
-        storage_.positive[static_cast<std::size_t>(k)] ? decode<true>(slot, k, begin, end)
-                                                       : decode<false>(slot, k, begin, end);
+      storage_.positive[static_cast<std::size_t>(k)] ? decode<true>(slot, k, begin, end)
+                                                     : decode<false>(slot, k, begin, end);
     }
   }
 
@@ -62,14 +63,11 @@ public:
   void step(const Loops<T> &loops, const T *scalars, T scale, std::int64_t begin, std::int64_t end,
             Sums *sums) {
     const std::int64_t count = end - begin;
-    T *slots[kMaxSlots] = {};
-    for (int k = 0; k < storage_.slots; ++k)
-      slots[k] = slots_[k] + (begin - begin_);
     T *theta = call_.theta + begin;
     const T *gradient = call_.gradient + begin;
     if (sums)
       std::memcpy(before_, theta, static_cast<std::size_t>(count) * sizeof(T));
-    loops.step(scalars, scale, count, theta, gradient, slots);
+    run(loops, scalars, scale, begin, count);
     if (!sums)
       return;
     sums->gradient.add(gradient, count);
@@ -79,13 +77,12 @@ public:
 
   // Encodes the slots; then the average and the zeroing.
   void store(std::int64_t begin, std::int64_t end) {
-    if (storage_.format != Format::theta) {
+    if (storage_.format == Format::int8) {
       prefetch(call_.theta, begin);
       prefetch(call_.gradient, begin);
-    }
-    if (storage_.format != Format::theta)
       storage_.rounding == Rounding::nearest ? encode<Rounding::nearest>(begin, end)
                                              : encode<Rounding::stochastic>(begin, end);
+    }
     if (call_.average)
       move_average(begin, end);
     if (call_.zero)
@@ -109,6 +106,25 @@ public:
   }
 
 private:
+  // The rule on `count` parameters from `begin` on, on slots as they are stored or decoded.
+  void run(const Loops<T> &loops, const T *scalars, T scale, std::int64_t begin,
+           std::int64_t count) {
+    T *theta = call_.theta + begin;
+    const T *gradient = call_.gradient + begin;
+    if (storage_.format == Format::bfloat16) {
+      std::uint16_t *halves[kMaxSlots] = {};
+      for (int k = 0; k < storage_.slots; ++k)
+        halves[k] = static_cast<std::uint16_t *>(call_.slots[k].values) + begin;
+      loops.half_step(scalars, scale, count, theta, gradient, halves, random_ + (begin - begin_),
+                      storage_.rounding);
+      return;
+    }
+    T *slots[kMaxSlots] = {};
+    for (int k = 0; k < storage_.slots; ++k)
+      slots[k] = slots_[k] + (begin - begin_);
+    loops.step(scalars, scale, count, theta, gradient, slots);
+  }
+
   // Asks for the next tile, which memory can bring while this one is encoded.
   template <class V> static void prefetch(const V *vector, std::int64_t begin) {
     const char *next = reinterpret_cast<const char *>(vector + begin + kTile);
@@ -137,10 +153,7 @@ private:
 
   template <Rounding rounding, Half half>
   void encode_slot(const SlotArray &slot, int k, std::int64_t begin, std::int64_t end) {
-    if (storage_.format == Format::bfloat16)
-      encode_bfloat16<rounding, half>(decoded_[k], end - begin, random_,
-                                      static_cast<std::uint16_t *>(slot.values) + begin);
-    else if (storage_.positive[static_cast<std::size_t>(k)])
+    if (storage_.positive[static_cast<std::size_t>(k)])
       encode_codes<true, rounding, half>(slot, k, begin, end);
     else
       encode_codes<false, rounding, half>(slot, k, begin, end);
@@ -173,7 +186,7 @@ private:
     for (std::int64_t i = 0; i < count; ++i)
       before_[i] += share * (theta[i] - before_[i]);
     draw(rounding_seed(call_.t) + Bits{kMaxSlots}, begin, count, random_);
-    encode_bfloat16<Rounding::stochastic, Half::upper>(before_, count, random_, codes);
+    encode_bfloat16(before_, count, random_, Rounding::stochastic, codes);
   }
 
   const Storage &storage_;

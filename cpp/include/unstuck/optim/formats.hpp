@@ -67,14 +67,19 @@ inline std::int64_t code_bytes(std::int64_t n) {
 
 inline float from_bfloat16(std::uint16_t code) { return std::bit_cast<float>(Bits{code} << 16); }
 
-// random: its upper 16 bits are used.
-template <Rounding rounding> inline std::uint16_t to_bfloat16(float value, Bits random) {
+// random: its upper 16 bits are used. nearest: all ones to round to the nearest instead, ties to
+// even.
+inline std::uint16_t to_bfloat16(float value, Bits random, Bits nearest) {
   const Bits bits = std::bit_cast<Bits>(value);
-  const Bits up = rounding == Rounding::nearest ? 0x7FFFu + ((bits >> 16) & 1u) : random >> 16;
+  const Bits even = 0x7FFFu + ((bits >> 16) & 1u);
+  const Bits up = (even & nearest) | ((random >> 16) & ~nearest);
   const bool finite = (bits & kMagnitude) < kInfinity;
   const Bits quiet = (bits & kMagnitude) > kInfinity ? 0x400000u : 0u; // a NaN stays one
   return static_cast<std::uint16_t>((finite ? bits + up : bits | quiet) >> 16);
 }
+
+// Random bits of a third and fourth vector.
+inline Bits more_bits(Bits random) { return mix(random ^ 0x9e3779b9u); }
 
 template <class T>
 inline void decode_bfloat16(const std::uint16_t *codes, std::int64_t count, T *values) {
@@ -82,11 +87,12 @@ inline void decode_bfloat16(const std::uint16_t *codes, std::int64_t count, T *v
     values[i] = static_cast<T>(from_bfloat16(codes[i]));
 }
 
-template <Rounding rounding, Half half, class T>
+template <class T>
 inline void encode_bfloat16(const T *values, std::int64_t count, const Bits *random,
-                            std::uint16_t *codes) {
+                            Rounding rounding, std::uint16_t *codes) {
+  const Bits nearest = rounding == Rounding::nearest ? ~Bits{0} : Bits{0};
   for (std::int64_t i = 0; i < count; ++i)
-    codes[i] = to_bfloat16<rounding>(static_cast<float>(values[i]), upper_bits<half>(random[i]));
+    codes[i] = to_bfloat16(static_cast<float>(values[i]), random[i], nearest);
 }
 
 template <bool positive> struct Code {
