@@ -117,6 +117,22 @@ def test_very_fine_structure_is_no_contradiction():
         us.classify(land, np.zeros(2))
 
 
+@pytest.mark.parametrize("eps", [1e-5, 1e-6])
+def test_structure_as_fine_as_the_rounding_of_theta_is_no_contradiction(eps):
+    # √((x − 1)² + ε²) in float32: below ε differences are made of few roundings, above it they grow like 1/h
+    def root(w):
+        return np.sqrt((w.astype(np.float64) - 1.0) ** 2 + eps * eps)
+
+    land = us.FunctionLandscape(
+        lambda w: float(root(w).sum()),
+        lambda w: ((w - 1.0) / root(w)).astype(np.float32),
+        n=4,
+        hvp=lambda w, v: (eps * eps / root(w) ** 3 * v).astype(np.float32),
+        dtype="float32",
+    )
+    us.classify(land, np.ones(4, np.float32))
+
+
 @pytest.mark.parametrize("terms", [("|x|", "x2"), ("-|x|", "x2"), ("relu2", "-x2"), ("relu2", "relu2"), ("|x|", "|x|")])
 def test_kinks_are_no_contradiction(terms):
     us.classify(separable(*terms), np.zeros(2))

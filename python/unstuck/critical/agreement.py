@@ -19,6 +19,7 @@ from .gate import norm_of, radius_at
 Array = NDArray[Any]
 
 _STEADY = 0.1  # of a gap: what may vary for it to count as the same
+_BENT = 0.25  # of a curvature: what may vary for it to count as one
 _LOSS_SHARE = 0.01  # of a change of the loss: what Simpson's rule and crossed kinks may miss
 _LOSS_ROUNDS, _LOSS_DEEPEST, _LOSS_NEEDED = 8, 12, 3  # steps shrink by 4
 _SLOPE_ROUNDS, _SLOPE_DEEPEST, _SLOPE_NEEDED = 4, 9, 2  # steps shrink by 16
@@ -102,9 +103,8 @@ def check_product(
         if bend is not None and bend.gap <= max(floor, share * max(bend.size, norm_of(wide))):
             return
         if len(steady) < _SLOPE_NEEDED:
-            settled = bend is not None and bend.spread <= _STEADY * bend.gap
             same = bend is not None and all(norm_of(bend.second - b.second) <= _STEADY * bend.gap for b in steady)
-            steady = [*steady, bend] if bend is not None and settled and same else []
+            steady = [*steady, bend] if bend is not None and same and _settled(bend, line) else []
             if not steady and round_ >= 2:
                 return  # a kink, or rounding
     worst = steady[-1]
@@ -170,6 +170,16 @@ class _Bend:
     size: float
     spread: float
     gap: float
+
+
+def _settled(bend: _Bend, line: _Line) -> bool:
+    """The differences vary little beside the gap; they are also those of one curvature, or of rounding alone.
+
+    Otherwise the surface bends more sharply than the step: a kink that is rounded off, say.
+    """
+    if bend.spread > _STEADY * bend.gap:
+        return False
+    return bend.spread <= _BENT * bend.size or bend.spread <= 10.0 * line.slope_noise(bend.size) / bend.step
 
 
 def _bend(line: _Line, center: Array, product: Array, h: float) -> _Bend | None:
