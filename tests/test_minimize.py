@@ -36,6 +36,15 @@ def test_the_optimizer_and_the_start_stay_as_they_are():
     assert np.array_equal(start, [-1.0, 1.0])
 
 
+@pytest.mark.parametrize("rule", ["SGD", "LAMB"])
+def test_blocks_have_their_own_settings_and_trust_ratios(rule):
+    blocks = [("flat", slice(0, 1), (1,)), ("steep", slice(1, 3), (2,))]
+    land = us.FunctionLandscape(lambda w: float(w**4 @ [1, 9, 5]), lambda w: 4 * w**3 * [1, 9, 5], n=3, blocks=blocks)
+    opt, start = getattr(us.optim, rule)(lr=0.01, per_block={"steep": {"lr": 0.5}}), np.array([1.0, 2.0, -1.0])
+    run = us.Trainer(land, opt.copy(), theta=start).fit(steps=20)
+    assert np.array_equal(us.minimize(land, opt, start, steps=20).theta, run.theta)
+
+
 def test_without_path_only_the_last_point_is_kept():
     path = us.minimize(lecture(), us.optim.SGD(lr=0.05), np.array([0.5, 0.1]), steps=5, record_path=False)
     assert path.thetas is None

@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 class _Optimizer(Protocol):
     def copy(self) -> Any: ...
-    def init(self, n: int, dtype: Any = None) -> Any: ...
+    def init(self, size: Any, dtype: Any = None) -> Any: ...
     def step(self, theta: Array, gradient: Array) -> Any: ...
 
 
@@ -66,8 +66,8 @@ def minimize(
     Args:
         land: the landscape; every step uses its full gradient.
         opt: an optimizer of `unstuck.optim`; a fresh copy of it does the work, so neither its state nor its count
-            of updates changes, and the same call gives the same path. A schedule that watches the training is told
-            of the loss before every update.
+            of updates changes, and the same call gives the same path. It is given the landscape's blocks. A schedule
+            that watches the training is told of the loss before every update.
         theta0: the start (n,); it is not changed. None: the landscape's current point.
         steps: number of updates, ≥ 0.
         record_path: keep every point; False keeps only the last one and the losses.
@@ -95,7 +95,7 @@ def minimize(
     theta = finite_theta(land, theta0)
     _check_budget(steps, theta.nbytes if record_path else 0, Count(1).check("memory_budget", memory_budget))
     worker = opt.copy()
-    worker.init(land.n, dtype=land.dtype)
+    worker.init(land.blocks, dtype=land.dtype)
     record = _Record(theta, steps, record_path)
     try:
         for done in range(steps + 1):
