@@ -348,3 +348,15 @@ def test_multiple_of_the_identity_is_settled_by_fresh_starts(dtype, curvature):
     assert cp.verdict is (us.Verdict.LOCAL_MINIMUM if curvature > 0 else us.Verdict.LOCAL_MAXIMUM)
     assert cp.products < 20
     assert us.verify(cp.certificate)
+
+
+@pytest.mark.parametrize("c", [1e-160, -1e-160, 1e-300])
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_slope_with_hardly_any_curvature_is_no_critical_point(c, exact):
+    # ‖g‖/‖H‖ beyond 1e154, whose square float64 cannot hold
+    land = us.FunctionLandscape(
+        lambda w: float(w.sum() + c / 2 * (w @ w)), lambda w: 1 + c * w, n=3, hvp=lambda w, v: c * v
+    )
+    point = us.classify(land, np.ones(3), exact=exact)
+    assert point.verdict is us.Verdict.NOT_CRITICAL
+    assert us.verify(point.certificate)

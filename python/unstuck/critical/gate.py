@@ -56,12 +56,13 @@ def gate(gradient_norm: float, lambda_min: float, norm: float, tolerance: float,
     within_radius = negative / 2 * radius**2
     curvature = within_radius
     if third > 0.0:
-        curvature = min(2.0 / 3.0 * negative * (negative / third) ** 2, within_radius)
+        reach = negative / third
+        curvature = min(2.0 / 3.0 * negative * reach * reach, within_radius)
     flat = tolerance / 2 * radius**2
     if norm > 0.0:
         # every term over ‖H‖ is a squared length: no underflow when the loss is scaled by 1e-200
         length = gradient_norm / norm
-        critical = length**2 / 2 <= max(curvature / norm, flat / norm)
+        critical = length * length / 2 <= max(curvature / norm, flat / norm)
     else:
         critical = False
     return Gate(descent, curvature, flat, radius, third, critical or gradient_norm == 0.0)

@@ -210,7 +210,7 @@ class _Run:
         if view.largest_norm == 0.0:
             return self.goal.gradient_norm > 0.0
         length = self.goal.gradient_norm / view.largest_norm / self.goal.radius
-        return length**2 > max(tolerance, -view.lower) / view.largest_norm
+        return length * length > max(tolerance, -view.lower) / view.largest_norm
 
     def _at_rest(self, view: _View) -> bool:
         """The lowest Ritz value moved by less than 5 % over the last eighth of the run (at least five steps)."""
