@@ -406,3 +406,15 @@ def test_a_signal_during_an_update_waits_for_its_end():
         time.sleep(0.01)
         seen.append("a second signal is not held back")
     assert len(seen) == 1
+
+
+def test_the_smallest_batch_ahead():
+    from unstuck.sampler import Sampler
+
+    sampler = Sampler(21, 20, 0)
+    assert [sampler.smallest(steps) for steps in (1, 2, 9)] == [20, 1, 1]
+    sampler.advance(1)
+    assert sampler.smallest(1) == 1
+    assert Sampler(20, 5, 0).smallest(100) == 5
+    assert Sampler(7, 20, 0).smallest(3) == 7
+    assert Sampler(None, 20, 0).smallest(3) == 0

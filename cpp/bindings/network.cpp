@@ -21,37 +21,43 @@ std::vector<nn::LayerSpec> unpack_specs(const py::sequence &items) {
   return specs;
 }
 
-template <class T> py::list blocks(const Network<T> &network) {
+py::list block_list(const std::vector<nn::Block> &blocks) {
   py::list list;
-  for (const nn::Block &block : network.blocks())
+  for (const nn::Block &block : blocks)
     list.append(
         py::make_tuple(block.name, block.begin, block.end, py::tuple(py::cast(block.shape))));
   return list;
 }
 
 template <class T>
-py::array_t<T> predict(const Network<T> &network, const py::object &theta, const py::object &x) {
+py::array_t<T> predict(const Network<T> &network, const py::object &theta,
+                       const py::object &buffers, const py::object &x) {
   const auto t = input<T>(theta, "theta", {network.size()});
+  const auto b = input<T>(buffers, "buffers", {network.buffer_size()});
   const auto rows = input<T>(x, "X", {-1, network.inputs()});
   auto out = new_array<T>({rows.shape(0), network.outputs()});
   T *target = out.mutable_data();
   const auto poll = signal_poll();
   {
     const py::gil_scoped_release release;
-    nn::predict(network, t.data(), rows.data(), rows.shape(0), target, poll);
+    nn::predict(network, nn::Point<T>{t.data(), b.data()}, rows.data(), rows.shape(0), target,
+                poll);
   }
   return out;
 }
 
 // Outputs of every layer for few samples (all rows at once).
 template <class T>
-py::list activations(const Network<T> &network, const py::object &theta, const py::object &x) {
+py::list activations(const Network<T> &network, const py::object &theta, const py::object &buffers,
+                     const py::object &x) {
   const auto t = input<T>(theta, "theta", {network.size()});
+  const auto b = input<T>(buffers, "buffers", {network.buffer_size()});
   const auto rows = input<T>(x, "X", {-1, network.inputs()});
   nn::Tape<T> tape(network, rows.shape(0), nn::Keep::outputs, 0);
   {
     const py::gil_scoped_release release;
-    nn::forward(network, nn::Team{true}, rows.shape(0), t.data(), rows.data(), tape);
+    nn::forward(network, nn::Team{true}, rows.shape(0), nn::Point<T>{t.data(), b.data()},
+                rows.data(), tape);
   }
   py::list list;
   for (std::size_t i = 0; i < network.depth(); ++i) {
@@ -71,9 +77,13 @@ template <class T> void bind_type(py::module_ &m, const char *name) {
       .def_property_readonly("size", &Network<T>::size)
       .def_property_readonly("inputs", &Network<T>::inputs)
       .def_property_readonly("outputs", &Network<T>::outputs)
-      .def_property_readonly("blocks", &blocks<T>)
-      .def("predict", &predict<T>, py::arg("theta"), py::arg("X"))
-      .def("activations", &activations<T>, py::arg("theta"), py::arg("X"));
+      .def_property_readonly("blocks", [](const Network<T> &n) { return block_list(n.blocks()); })
+      .def_property_readonly("buffer_blocks",
+                             [](const Network<T> &n) { return block_list(n.buffer_blocks()); })
+      .def_property_readonly("buffer_starts", &Network<T>::buffer_starts)
+      .def("check_batch", &Network<T>::check_batch, py::arg("rows"))
+      .def("predict", &predict<T>, py::arg("theta"), py::arg("buffers"), py::arg("X"))
+      .def("activations", &activations<T>, py::arg("theta"), py::arg("buffers"), py::arg("X"));
 }
 
 } // namespace

@@ -90,21 +90,25 @@ Selection select(const BoundObjective<T> &bound, const py::object &batch,
 }
 
 template <class T>
-double loss(const Shared<T> &bound, const py::object &theta, const py::object &batch) {
+double loss(const Shared<T> &bound, const py::object &theta, const py::object &buffers,
+            bool training, const py::object &batch) {
   const auto t = input<T>(theta, "theta", {bound->objective->network().size()});
+  const auto b = input<T>(buffers, "buffers", {bound->objective->network().buffer_size()});
   CArray<std::int64_t> keep;
   const Selection selection = select(*bound, batch, keep);
   const auto poll = signal_poll();
   const py::gil_scoped_release release;
   Lease<T> space(bound->pool);
-  return bound->objective->loss(t.data(), selection, *space, poll);
+  return bound->objective->loss({t.data(), b.data(), training}, selection, *space, poll);
 }
 
 template <class T>
 std::pair<double, py::array_t<T>> gradient(const Shared<T> &bound, const py::object &theta,
+                                           const py::object &buffers, bool training,
                                            const py::object &batch) {
   const std::int64_t n = bound->objective->network().size();
   const auto t = input<T>(theta, "theta", {n});
+  const auto b = input<T>(buffers, "buffers", {bound->objective->network().buffer_size()});
   CArray<std::int64_t> keep;
   const Selection selection = select(*bound, batch, keep);
   auto result = new_array<T>({n});
@@ -114,7 +118,9 @@ std::pair<double, py::array_t<T>> gradient(const Shared<T> &bound, const py::obj
   {
     const py::gil_scoped_release release;
     Lease<T> space(bound->pool);
-    value = bound->objective->gradient(t.data(), selection, target, *space, poll).loss;
+    value =
+        bound->objective->gradient({t.data(), b.data(), training}, selection, target, *space, poll)
+            .loss;
   }
   return {value, result};
 }
@@ -128,16 +134,19 @@ template <class T> struct BoundHessian {
 
 template <class T>
 std::shared_ptr<BoundHessian<T>> hessian(const Shared<T> &bound, const py::object &theta,
+                                         const py::object &buffers, bool training,
                                          const py::object &batch, std::int64_t memory_budget) {
   const auto t = input<T>(theta, "theta", {bound->objective->network().size()});
+  const auto b = input<T>(buffers, "buffers", {bound->objective->network().buffer_size()});
   CArray<std::int64_t> keep;
   const Selection selection = select(*bound, batch, keep);
   auto result = std::make_shared<BoundHessian<T>>();
   result->owner = bound;
   const auto poll = signal_poll();
   const py::gil_scoped_release release;
-  result->product = std::make_unique<nn::HessianProduct<T>>(*bound->objective, t.data(), selection,
-                                                            memory_budget, poll);
+  result->product = std::make_unique<nn::HessianProduct<T>>(
+      *bound->objective, nn::Point<T>{t.data(), b.data(), training}, selection, memory_budget,
+      poll);
   return result;
 }
 
@@ -169,13 +178,15 @@ template <class T> py::dict hessian_plan(const BoundHessian<T> &bound) {
 // Runs the steps; an exception out of the poll (Ctrl-C) ends them and is returned as `error`, so
 // that the caller can first book the steps that were done.
 template <class T>
-py::tuple train(const Shared<T> &bound, py::array theta, BoundUpdate &update,
+py::tuple train(const Shared<T> &bound, py::array theta, py::array buffers, BoundUpdate &update,
                 const py::object &hyper, const py::list &slots, std::int64_t updates,
                 const py::object &order, std::int64_t batch, const py::object &rates, double clip,
                 std::optional<py::array> average, double average_decay) {
   const std::int64_t n = bound->objective->network().size();
   nn::OptimizerState<T> state{};
   state.call.theta = inout<T>(theta, "theta", {n}).data();
+  T *running = inout<T>(buffers, "buffers", {bound->objective->network().buffer_size()}).data();
+  require_disjoint(theta, "theta", buffers, "buffers");
   require(update.n == n && (std::is_same_v<T, float> == (update.single != nullptr)),
           "`update` is of another size or dtype than the network");
   std::vector<std::pair<py::array, const char *>> others{{theta, "theta"}};
@@ -210,7 +221,7 @@ py::tuple train(const Shared<T> &bound, py::array theta, BoundUpdate &update,
     Lease<T> space(bound->pool);
     std::vector<T> gradient(static_cast<std::size_t>(n));
     try {
-      result = nn::train(*bound->objective, state.call.theta, state, selection, batch,
+      result = nn::train(*bound->objective, state.call.theta, running, state, selection, batch,
                          std::span<const double>(lr.data(), static_cast<std::size_t>(lr.size())),
                          clip, loss_data, norm_data, gradient.data(), *space, poll);
     } catch (py::error_already_set &caught) {
@@ -234,13 +245,16 @@ template <class T> void bind_type(py::module_ &m, const std::string &prefix) {
       .def(py::init(&make_objective<T>), py::arg("network"), py::arg("loss"), py::arg("options"),
            py::arg("class_weight"), py::arg("X"), py::arg("y"), py::arg("sample_weight"),
            py::arg("l2"))
-      .def("loss", &loss<T>, py::arg("theta"), py::arg("batch"))
-      .def("gradient", &gradient<T>, py::arg("theta"), py::arg("batch"))
-      .def("hessian", &hessian<T>, py::arg("theta"), py::arg("batch"), py::arg("memory_budget"))
-      .def("train", &train<T>, py::arg("theta"), py::arg("update"), py::arg("hyper"),
-           py::arg("slots"), py::arg("updates"), py::arg("order"), py::arg("batch_size"),
-           py::arg("lr"), py::arg("clip_norm"), py::arg("average").noconvert() = py::none(),
-           py::arg("average_decay") = 0.0);
+      .def("loss", &loss<T>, py::arg("theta"), py::arg("buffers"), py::arg("training"),
+           py::arg("batch"))
+      .def("gradient", &gradient<T>, py::arg("theta"), py::arg("buffers"), py::arg("training"),
+           py::arg("batch"))
+      .def("hessian", &hessian<T>, py::arg("theta"), py::arg("buffers"), py::arg("training"),
+           py::arg("batch"), py::arg("memory_budget"))
+      .def("train", &train<T>, py::arg("theta"), py::arg("buffers").noconvert(), py::arg("update"),
+           py::arg("hyper"), py::arg("slots"), py::arg("updates"), py::arg("order"),
+           py::arg("batch_size"), py::arg("lr"), py::arg("clip_norm"),
+           py::arg("average").noconvert() = py::none(), py::arg("average_decay") = 0.0);
 }
 
 } // namespace

@@ -60,6 +60,7 @@ def load_trainer(path: Path, land: Landscape, opt: Optimizer | None, validation:
             optimizer=optimizer,
             updates=len(arrays[HISTORY + "step"]),
             average=arrays.get("average"),
+            buffers=arrays.get("buffers"),
             **record["sampler"],
         )
         history = saved_history(arrays, record, HISTORY)
@@ -85,6 +86,8 @@ def _pack(run: Trainer) -> tuple[dict[str, Array], dict[str, Any]]:
     arrays = {"theta": state.theta}
     if state.average is not None:
         arrays["average"] = state.average
+    if state.buffers is not None:
+        arrays["buffers"] = state.buffers
     slots = state.optimizer["slots"]
     arrays.update({OPTIMIZER + name: array for name, array in slots.items()})
     arrays.update({HISTORY + name: np.array(run.history[name]) for name in run.history})

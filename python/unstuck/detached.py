@@ -17,7 +17,8 @@ class Detached:
     theta = None
 
     def __init__(self, land: Landscape) -> None:
-        self._land = land
+        own = getattr(land, "detached", None)
+        self._land: Landscape = land if own is None else own()
 
     def __repr__(self) -> str:
         return f"Detached({self._land!r})"

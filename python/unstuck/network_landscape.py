@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,7 +47,9 @@ class NetworkLandscape:
         loss: CrossEntropy (y: integer labels (N,)), MSE, BCEWithLogits or Huber (y: (N, out), or (N,) with one output).
         X: samples (N, *input_shape); kept without a copy when already contiguous and of the network's dtype.
         y: targets.
-        mode: "eval" or "train"; they differ only for layers that couple samples or drop units.
+        mode: "eval" or "train"; they differ only for layers that couple samples (BatchNorm), which in "train" use
+            the statistics of the batch that is given, all data included. That batch is one function and is never
+            cut into chunks.
         l2: weight of the penalty, ≥ 0.
         sample_weight: (N,) non-negative numbers; the mean divides by their sum over the batch.
         memory_budget: bytes that a Hessian operator may hold.
@@ -80,6 +83,7 @@ class NetworkLandscape:
         self.net, self.loss_function, self.mode, self.l2 = net, loss, mode, _penalty(l2)
         self.memory_budget = min(int(memory_budget), 2**62)  # 64-bit sizes in the core
         self.n, self.dtype = net.n, net.dtype
+        self._own_buffers: Array | None = None
         self.blocks: list[Block] = net.blocks
         self.lower_bound: float | None = 0.0  # every loss is non-negative
         self.X = _samples(X, net)
@@ -110,9 +114,20 @@ class NetworkLandscape:
         """The network's current point: a live view."""
         return self.net.theta
 
+    @property
+    def buffers(self) -> Array:
+        """The running statistics that "eval" uses and training moves: the network's own unless detached."""
+        return self.net.buffers if self._own_buffers is None else self._own_buffers
+
+    def detached(self) -> NetworkLandscape:
+        """The same landscape with running statistics of its own, a copy of these."""
+        twin = copy.copy(self)
+        twin._own_buffers = self.buffers.copy()
+        return twin
+
     def with_data(self, X: Any, y: Any, sample_weight: Any = None) -> NetworkLandscape:
         """The same network and loss on other data, e.g. a validation set, without the penalty."""
-        return NetworkLandscape(
+        other = NetworkLandscape(
             self.net,
             self.loss_function,
             X,
@@ -121,14 +136,16 @@ class NetworkLandscape:
             sample_weight=sample_weight,
             memory_budget=self.memory_budget,
         )
+        other._own_buffers = self._own_buffers
+        return other
 
     def loss(self, theta: Any, batch: Any = None) -> float:
         """L(θ) on the samples `batch` (integer indices, repeats allowed; None: all); NaN is returned as it is."""
-        return float(self._core.loss(check_theta(theta, self.n, self.dtype), _indices(batch)))
+        return float(self._core.loss(check_theta(theta, self.n, self.dtype), *self._how(), _indices(batch)))
 
     def gradient(self, theta: Any, batch: Any = None) -> tuple[float, Array]:
         """(L(θ), ∇L(θ)), the gradient a new array (n,); NaN is returned as it is."""
-        loss, gradient = self._core.gradient(check_theta(theta, self.n, self.dtype), _indices(batch))
+        loss, gradient = self._core.gradient(check_theta(theta, self.n, self.dtype), *self._how(), _indices(batch))
         return float(loss), gradient
 
     def hessian(self, theta: Any, batch: Any = None) -> HessianOperator:
@@ -142,12 +159,19 @@ class NetworkLandscape:
         """
         point = check_theta(theta, self.n, self.dtype)
         try:
-            core = self._core.hessian(point, _indices(batch), self.memory_budget)
+            core = self._core.hessian(point, *self._how(), _indices(batch), self.memory_budget)
         except ArgumentError as error:
             if "memory_budget" in str(error):
                 raise BudgetError(str(error)) from None
             raise
         return HessianOperator(self.n, self.dtype, lambda v: core.apply(v[None])[0], core.apply, plan=core.plan)
+
+    def check_batch(self, samples: int) -> None:
+        """Refuses a batch of so few samples that a layer cannot be trained on it; names the layer."""
+        self.net._core.check_batch(samples)
+
+    def _how(self) -> tuple[Array, bool]:
+        return self.buffers, self.mode == "train"
 
     def at_kink(self, theta: Any) -> bool:
         """Whether a unit with a kinked activation (ReLU, LeakyReLU, ELU with alpha ≠ 1) is exactly at 0 somewhere."""
@@ -173,13 +197,15 @@ class NetworkLandscape:
     ) -> StepRecord:
         """One training step per entry of `lr` on consecutive slices of `order`, in the core.
 
-        Changes `theta`, the optimizer's slots and count and the moving `average` of θ in place. A step whose loss
+        Changes `theta`, `buffers`, the optimizer's slots and count and the moving `average` of θ in place, always in
+        train mode. A step whose loss
         or gradient norm is not finite changes nothing and ends the run. A signal ends it between two steps; the
         caller raises `error` after booking the steps that were done.
         """
         rates = np.asarray(lr, dtype=np.float64)
         losses, norms, done, stop, error = self._core.train(
             theta,
+            self.buffers,
             opt.core(),
             opt.hyper_rows(opt.start + opt.t, rates.size),
             opt.slots,

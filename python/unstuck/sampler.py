@@ -74,6 +74,13 @@ class Sampler:
         first = (self.position + np.arange(steps, dtype=np.int64)) * self.batch_size
         return np.minimum(self.batch_size, (self.samples or 0) - first)
 
+    def smallest(self, steps: int) -> int:
+        """Samples of the smallest of the next `steps` ≥ 1 batches, epochs after this one included; 0 without data."""
+        if self.full or self.samples is None:
+            return self.samples or 0
+        ends = self.position + steps >= self.steps_per_epoch
+        return self.samples % self.batch_size or self.batch_size if ends else self.batch_size
+
     def advance(self, steps: int) -> None:
         """Moves on by `steps` updates, at most to the end of the epoch unless an update is an epoch."""
         if self.full:

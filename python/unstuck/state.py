@@ -25,6 +25,7 @@ class State:
         position: updates completed within the current epoch.
         updates: updates in the run's history.
         average: exponential moving average of θ (n,), or None.
+        buffers: running statistics of the network's layers (m,), or None.
     """
 
     theta: Array
@@ -33,6 +34,7 @@ class State:
     position: int
     updates: int
     average: Array | None = None
+    buffers: Array | None = None
 
     def copy(self) -> State:
         """A State that shares no memory with this one."""

@@ -156,6 +156,7 @@ class Trainer:
         """
         total = self._steps_wanted(epochs, steps)
         check_progress(progress)
+        self._check_batches(total)
         done, last_call = 0, time.perf_counter()
         with self._exclusive.long("fit"), Interrupts() as interrupts:
             self.failure = None
@@ -178,7 +179,13 @@ class Trainer:
         sampler = self.sampler
         with self._exclusive.quick("state"):
             return State(
-                self.theta, self.opt.state(), sampler.epoch, sampler.position, self.history.updates, self.average
+                self.theta,
+                self.opt.state(),
+                sampler.epoch,
+                sampler.position,
+                self.history.updates,
+                self.average,
+                self._buffers(),
             ).copy()
 
     def restore(self, state: State) -> None:
@@ -191,6 +198,9 @@ class Trainer:
         if not isinstance(state, State):
             raise ArgumentTypeError(f"`state` must be what `state()` returned, got {type(state).__name__}")
         theta = check_theta(state.theta, self.land.n, self.land.dtype, "state.theta")
+        buffers = self._buffers()
+        if getattr(state.buffers, "shape", None) != getattr(buffers, "shape", None):
+            raise ArgumentError("`state` and the run must have the same running statistics")
         if (state.average is None) != (self.average is None):
             raise ArgumentError("`state` and the run must both have a moving average or both have none")
         if not 0 <= state.updates <= self.history.updates:
@@ -199,9 +209,16 @@ class Trainer:
             self.opt.load_state(state.copy().optimizer)
             self.history.truncate(state.updates)
             self.theta[:] = theta
+            if buffers is not None:
+                buffers[:] = state.buffers
             self.average = None if state.average is None else state.average.copy()
             self.sampler.epoch, self.sampler.position = state.epoch, state.position
             self.failure = None
+
+    def _buffers(self) -> Array | None:
+        """The live running statistics; None where there are none."""
+        buffers: Array | None = getattr(self.land, "buffers", None)
+        return None if buffers is None or not buffers.size else buffers
 
     def digest(self) -> str:
         """SHA-256 of everything that training changes: equal digests, equal runs from here on."""
@@ -290,6 +307,12 @@ class Trainer:
         if self.sampler.samples is None:
             raise ArgumentError("`epochs` has no meaning for a landscape without data; give `steps`")
         return Count(0).check("epochs", epochs) * self.sampler.steps_per_epoch
+
+    def _check_batches(self, total: int) -> None:
+        """Refuses sizes of batches that a layer cannot be trained on, before anything changes."""
+        check = getattr(self.land, "check_batch", None)
+        if total and check is not None:
+            check(self.sampler.smallest(total))
 
     def _run_chunk(self, wanted: int, interrupts: Interrupts) -> int:
         """At most `wanted` updates up to the next validation, recorded; sets `failure` if one cannot be made."""

@@ -148,7 +148,8 @@ public:
   std::int64_t slope_per_row() const override { return this->outputs(); }
   std::int64_t bend_per_row() const override { return Phi::curved ? this->outputs() : 0; }
 
-  void forward(Team team, std::int64_t rows, const T *, const T *a, T *h, T *slope) const override {
+  void forward(Team team, std::int64_t rows, const T *, const T *, const T *a, T *h,
+               T *slope) const override {
     team.elementwise(rows * this->outputs(), [&](std::int64_t begin, std::int64_t end) {
       const std::int64_t n = end - begin;
       phi_.template value<T>(In<T>(a + begin, n), Out<T>(h + begin, n));

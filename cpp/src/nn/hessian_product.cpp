@@ -17,10 +17,13 @@ constexpr std::int64_t kPollVectors = 2; // of a block, however long one takes
 } // namespace
 
 template <class T>
-HessianProduct<T>::HessianProduct(const Objective<T> &objective, const T *theta, Selection chosen,
+HessianProduct<T>::HessianProduct(const Objective<T> &objective, Point<T> point, Selection chosen,
                                   std::int64_t memory_budget, const Poll &poll)
-    : objective_(objective), theta_(theta, theta + objective.network().size()),
-      plan_(chosen.count, objective.network().size()), denominator_(objective.denominator(chosen)) {
+    : objective_(objective), theta_(point.theta, point.theta + objective.network().size()),
+      buffers_(point.buffers, point.buffers + objective.network().buffer_size()),
+      training_(point.training),
+      plan_(chosen.count, objective.network().size(), objective.coupled(point)),
+      denominator_(objective.denominator(chosen)) {
   if (chosen.index)
     index_.assign(chosen.index, chosen.index + chosen.count);
   const Network<T> &network = objective_.network();
@@ -32,8 +35,13 @@ HessianProduct<T>::HessianProduct(const Objective<T> &objective, const T *theta,
   const std::int64_t fixed = size * (tangent + n * (plan_.groups + 1));
   report_ = {false, plan_.tiles, fixed + size * row * plan_.chunk_rows, plan_.chunk_rows, 0};
   report_.minimum = report_.bytes;
-  require(report_.minimum <= memory_budget, "`memory_budget` is ", memory_budget,
-          " bytes, but a Hessian product of this network needs at least ", report_.minimum);
+  require(
+      report_.minimum <= memory_budget, "`memory_budget` is ", memory_budget,
+      " bytes, but a Hessian product of this network needs at least ", report_.minimum,
+      plan_.groups == 1 && objective.coupled(point)
+          ? ", because in training its batch is one function that is never cut into chunks; pass "
+            "a smaller `batch` or use mode=\"eval\""
+          : "");
   const std::int64_t all =
       product(size * row, plan_.groups * plan_.chunks_per_group() * plan_.chunk_rows,
               "the kept primal pass");
@@ -50,7 +58,7 @@ template <class T>
 void HessianProduct<T>::primal(Team team, Plan::Range range, Tape<T> &tape,
                                const Rows<T> &rows) const {
   const Network<T> &network = objective_.network();
-  forward(network, team, range.count, theta_.data(), rows.x, tape);
+  forward(network, team, range.count, point(), rows.x, tape);
   objective_.loss_function().forward(range.count, network.outputs(), tape.h.back(), rows.targets,
                                      denominator_, tape.delta.back(), tape.loss);
   backward(network, team, range.count, theta_.data(), rows.x, tape, static_cast<T *>(nullptr));
@@ -77,7 +85,7 @@ template <class T> void HessianProduct<T>::keep_primal(const Poll &poll) {
                                               objective_.data());
                       kept.rows = kept.gathered.fill(objective_.data(), selection(), range,
                                                      network.inputs(), network.outputs());
-                      primal({plan_.tiles, &poll}, range, kept.tape, kept.rows);
+                      primal(team(poll), range, kept.tape, kept.rows);
                     });
   }
 }
@@ -135,7 +143,7 @@ void HessianProduct<T>::apply_block(const T *vectors, std::int64_t count, T *pro
       for (std::int64_t i = begin; i < end; ++i)
         products[i] = l2 * vectors[i];
     });
-  const Team team{plan_.tiles, &poll};
+  const Team team = this->team(poll);
   // a task: one group with one vector when the primal pass is kept, else with all vectors
   const std::int64_t split = report_.cached ? count : 1, each = count / split;
   const auto task = [&](std::int64_t group, std::int64_t first_vector, std::int64_t chunk,

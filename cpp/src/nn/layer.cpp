@@ -22,8 +22,10 @@ template <class T>
 void Layer<T>::keep_bend(Team, std::int64_t, const T *, const T *, const T *, const T *,
                          T *) const {}
 
+template <class T> void Layer<T>::update_buffers(std::int64_t, const T *, T *) const {}
+
 std::vector<std::string> layer_kinds() {
-  std::vector<std::string> kinds{"Linear"};
+  std::vector<std::string> kinds{"Linear", "BatchNorm"};
   for (const auto &more : {normalization_kinds(), activation_kinds()})
     kinds.insert(kinds.end(), more.begin(), more.end());
   return kinds;
@@ -33,6 +35,8 @@ template <class T>
 std::unique_ptr<Layer<T>> make_layer(const LayerSpec &spec, std::int64_t inputs) {
   if (spec.kind == "Linear")
     return make_linear<T>(spec, inputs);
+  if (auto layer = make_batch_norm<T>(spec, inputs))
+    return layer;
   if (auto layer = make_normalization<T>(spec, inputs))
     return layer;
   auto layer = make_activation<T>(spec, inputs);

@@ -22,7 +22,8 @@ public:
     return list;
   }
 
-  void forward(Team team, std::int64_t rows, const T *theta, const T *a, T *h, T *) const override {
+  void forward(Team team, std::int64_t rows, const T *theta, const T *, const T *a, T *h,
+               T *) const override {
     affine(team, rows, theta, a, nullptr, nullptr, bias_ ? theta + weights() : nullptr, h);
   }
 

@@ -25,6 +25,14 @@ Network<T>::Network(const std::vector<LayerSpec> &specs, std::int64_t inputs) : 
     }
     width = layers_.back()->outputs();
     offsets_.push_back(size_);
+    buffer_offsets_.push_back(buffer_size_);
+    for (const auto &buffer : layers_.back()->buffers()) {
+      const std::int64_t begin = buffer_size_;
+      buffer_size_ += buffer.parameter.size();
+      buffer_blocks_.push_back({std::to_string(i) + "." + buffer.parameter.name, begin,
+                                buffer_size_, buffer.parameter.shape});
+      buffer_starts_.push_back(buffer.start);
+    }
     for (const ParameterShape &parameter : layers_.back()->parameters()) {
       const std::int64_t begin = size_;
       size_ += parameter.size();
@@ -36,6 +44,17 @@ Network<T>::Network(const std::vector<LayerSpec> &specs, std::int64_t inputs) : 
   require(size_ > 0, "a network needs at least one layer with parameters");
   while (layers_[first_]->parameters().empty())
     ++first_;
+}
+
+template <class T> bool Network<T>::coupled() const {
+  return std::any_of(layers_.begin(), layers_.end(), [](const auto &l) { return l->coupled(); });
+}
+
+template <class T> void Network<T>::check_batch(std::int64_t rows) const {
+  for (std::size_t i = 0; i < depth(); ++i)
+    require(rows >= layers_[i]->fewest_rows(), "layer ", i, " needs a batch of at least ",
+            layers_[i]->fewest_rows(), " samples in training, got ", rows,
+            ": the variance of one value is 0 whatever it is");
 }
 
 template <class T> std::int64_t Network<T>::width() const {
@@ -56,23 +75,31 @@ std::int64_t Tape<T>::per_row(const Network<T> &network, Keep keep, std::int64_t
   return keep == Keep::outputs ? sum : sum + network.width() + loss_per_row;
 }
 
+template <class T> std::int64_t Tape<T>::per_pass(const Network<T> &network) {
+  std::int64_t sum = 0;
+  for (std::size_t i = 0; i < network.depth(); ++i)
+    sum += network.layer(i).slope_per_pass();
+  return sum;
+}
+
 template <class T>
 Tape<T>::Tape(const Network<T> &network, std::int64_t row_count, Keep keep,
               std::int64_t loss_per_row)
     : memory(static_cast<std::size_t>(
-          product(row_count, per_row(network, keep, loss_per_row), "a pass") +
+          product(row_count, per_row(network, keep, loss_per_row), "a pass") + per_pass(network) +
           static_cast<std::int64_t>(4 * network.depth() + 1) * aligned_size<T>(1))),
       rows(row_count) {
   T *next = memory.data();
-  const auto take = [&](std::int64_t per_row, bool wanted) {
-    T *here = wanted && per_row > 0 ? next : nullptr;
-    next += here ? aligned_size<T>(per_row * row_count) : 0;
+  const auto take = [&](std::int64_t per_row, bool wanted, std::int64_t besides = 0) {
+    const std::int64_t size = (wanted ? per_row * row_count : 0) + besides;
+    T *here = size > 0 ? next : nullptr;
+    next += aligned_size<T>(size);
     return here;
   };
   for (std::size_t i = 0; i < network.depth(); ++i) {
     const Layer<T> &layer = network.layer(i);
     h.push_back(take(layer.outputs(), true));
-    slope.push_back(take(layer.slope_per_row(), keep != Keep::outputs));
+    slope.push_back(take(layer.slope_per_row(), keep != Keep::outputs, layer.slope_per_pass()));
     delta.push_back(take(layer.outputs(), keep != Keep::outputs));
     bend.push_back(take(layer.bend_per_row(), keep == Keep::curvature));
   }
@@ -101,11 +128,20 @@ TangentTape<T>::TangentTape(const Network<T> &network, std::int64_t rows)
 }
 
 template <class T>
-void forward(const Network<T> &network, Team team, std::int64_t rows, const T *theta, const T *x,
+void forward(const Network<T> &network, Team team, std::int64_t rows, Point<T> point, const T *x,
              Tape<T> &tape) {
+  for (std::size_t i = 0; i < network.depth(); ++i) {
+    const bool needed = i >= network.first() || network.layer(i).slope_per_pass() > 0;
+    network.layer(i).forward(team, rows, point.theta + network.offset(i),
+                             point.buffers ? point.buffers + network.buffer_offset(i) : nullptr,
+                             i ? tape.h[i - 1] : x, tape.h[i], needed ? tape.slope[i] : nullptr);
+  }
+}
+
+template <class T>
+void update_buffers(const Network<T> &network, std::int64_t rows, const Tape<T> &tape, T *buffers) {
   for (std::size_t i = 0; i < network.depth(); ++i)
-    network.layer(i).forward(team, rows, theta + network.offset(i), i ? tape.h[i - 1] : x,
-                             tape.h[i], i < network.first() ? nullptr : tape.slope[i]);
+    network.layer(i).update_buffers(rows, tape.slope[i], buffers + network.buffer_offset(i));
 }
 
 template <class T>
@@ -155,8 +191,9 @@ void tangent_backward(const Network<T> &network, Team team, std::int64_t rows, c
   template class Network<T>;                                                                       \
   template struct Tape<T>;                                                                         \
   template struct TangentTape<T>;                                                                  \
-  template void forward<T>(const Network<T> &, Team, std::int64_t, const T *, const T *,           \
-                           Tape<T> &);                                                             \
+  template void forward<T>(const Network<T> &, Team, std::int64_t, Point<T>, const T *,           \
+                           Tape<T> &);                                                            \
+  template void update_buffers<T>(const Network<T> &, std::int64_t, const Tape<T> &, T *);       \
   template void backward<T>(const Network<T> &, Team, std::int64_t, const T *, const T *,          \
                             Tape<T> &, T *);                                                       \
   template void keep_bends<T>(const Network<T> &, Team, std::int64_t, const T *, Tape<T> &);       \

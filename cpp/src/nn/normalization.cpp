@@ -48,7 +48,7 @@ public:
 
   std::int64_t slope_per_row() const override { return 3 * shape_.groups; }
 
-  void forward(Team team, std::int64_t rows, const T *theta, const T *a, T *h,
+  void forward(Team team, std::int64_t rows, const T *theta, const T *, const T *a, T *h,
                T *slope) const override {
     each_row(team, rows, [&](std::int64_t row, std::int64_t channel) {
       const T *in = a + row * length_;

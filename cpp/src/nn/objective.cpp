@@ -83,20 +83,22 @@ void Objective<T>::prepare(const Plan &plan, Keep keep, Workspace<T> &space) con
 
 // Adds every chunk's loss, and its gradient to its group's part of `gradients` unless null.
 template <class T>
-double Objective<T>::run_chunks(const Plan &plan, const T *theta, Selection selection, T *gradients,
+double Objective<T>::run_chunks(const Plan &plan, Point<T> point, Selection selection, T *gradients,
                                 Workspace<T> &space, const Poll &poll) const {
   const std::int64_t n = network_->size(), in = network_->inputs(), out = network_->outputs();
   const double total = denominator(selection);
-  const Team team{plan.tiles, &poll};
+  if (point.training)
+    network_->check_batch(selection.count);
+  const Team team{plan.tiles, &poll, point.training};
   const auto chunk = [&](std::int64_t group, Plan::Range range, int slot_index) {
     auto &slot = space.slots[static_cast<std::size_t>(slot_index)];
     const Rows<T> rows = slot.gathered.fill(data_, selection, range, in, out);
-    forward(*network_, team, range.count, theta, rows.x, slot.tape);
+    forward(*network_, team, range.count, point, rows.x, slot.tape);
     T *delta = gradients ? slot.tape.delta.back() : nullptr;
     space.losses[static_cast<std::size_t>(group)] +=
         loss_->forward(range.count, out, slot.tape.h.back(), rows.targets, total, delta, nullptr);
     if (gradients)
-      backward(*network_, team, range.count, theta, rows.x, slot.tape, gradients + group * n);
+      backward(*network_, team, range.count, point.theta, rows.x, slot.tape, gradients + group * n);
   };
   const std::int64_t wave = plan.chunks_per_poll(gradients ? 3 * n : n);
   for (std::int64_t first = 0; first < plan.chunks_per_group(); first += wave) {
@@ -131,18 +133,18 @@ template <class T> double Objective<T>::penalty(const T *theta) const {
 }
 
 template <class T>
-double Objective<T>::loss(const T *theta, Selection selection, Workspace<T> &space,
+double Objective<T>::loss(Point<T> point, Selection selection, Workspace<T> &space,
                           const Poll &poll) const {
-  const Plan plan(selection.count, network_->size());
+  const Plan plan(selection.count, network_->size(), coupled(point));
   prepare(plan, Keep::outputs, space);
-  return run_chunks(plan, theta, selection, nullptr, space, poll) + penalty(theta);
+  return run_chunks(plan, point, selection, nullptr, space, poll) + penalty(point.theta);
 }
 
 template <class T>
-typename Objective<T>::Value Objective<T>::gradient(const T *theta, Selection selection,
+typename Objective<T>::Value Objective<T>::gradient(Point<T> point, Selection selection,
                                                     T *gradient, Workspace<T> &space,
                                                     const Poll &poll) const {
-  const Plan plan(selection.count, network_->size());
+  const Plan plan(selection.count, network_->size(), coupled(point));
   const std::int64_t n = network_->size();
   prepare(plan, Keep::slopes, space);
   T *parts = gradient;
@@ -156,8 +158,8 @@ typename Objective<T>::Value Objective<T>::gradient(const T *theta, Selection se
                   [parts](std::int64_t begin, std::int64_t end) {
                     std::fill(parts + begin, parts + end, T(0));
                   });
-  const double loss = run_chunks(plan, theta, selection, parts, space, poll);
-  return finish(plan, loss, theta, gradient, space);
+  const double loss = run_chunks(plan, point, selection, parts, space, poll);
+  return finish(plan, loss, point.theta, gradient, space);
 }
 
 // gradient[begin … end) = Σ groups + l2·θ; `parts` null: the gradient already holds the sum.
@@ -211,7 +213,13 @@ typename Objective<T>::Value Objective<T>::finish(const Plan &plan, double loss,
 }
 
 template <class T>
-void predict(const Network<T> &network, const T *theta, const T *x, std::int64_t rows, T *out,
+void Objective<T>::update_buffers(std::int64_t rows, const Workspace<T> &space, T *buffers) const {
+  if (network_->buffer_size() > 0)
+    nn::update_buffers(*network_, rows, space.slots.front().tape, buffers);
+}
+
+template <class T>
+void predict(const Network<T> &network, Point<T> point, const T *x, std::int64_t rows, T *out,
              const Poll &poll) {
   const Plan plan(rows, network.size());
   const int slots =
@@ -229,7 +237,7 @@ void predict(const Network<T> &network, const T *theta, const T *x, std::int64_t
           if (range.count <= 0)
             return;
           Tape<T> &tape = tapes[static_cast<std::size_t>(slot)];
-          forward(network, Team{plan.tiles, &poll}, range.count, theta,
+          forward(network, Team{plan.tiles, &poll}, range.count, point,
                   x + range.begin * network.inputs(), tape);
           std::copy_n(tape.h.back(), range.count * network.outputs(),
                       out + range.begin * network.outputs());
@@ -242,9 +250,9 @@ template struct Gathered<float>;
 template struct Gathered<double>;
 template class Objective<float>;
 template class Objective<double>;
-template void predict<float>(const Network<float> &, const float *, const float *, std::int64_t,
+template void predict<float>(const Network<float> &, Point<float>, const float *, std::int64_t,
                              float *, const Poll &);
-template void predict<double>(const Network<double> &, const double *, const double *, std::int64_t,
+template void predict<double>(const Network<double> &, Point<double>, const double *, std::int64_t,
                               double *, const Poll &);
 
 } // namespace unstuck::nn

@@ -21,12 +21,14 @@ std::int64_t group_count(std::int64_t rows) {
 
 } // namespace
 
-Plan::Plan(std::int64_t row_count, std::int64_t parameters)
-    : rows(row_count), tiles(parameters > kFewParameters) {
+Plan::Plan(std::int64_t row_count, std::int64_t parameters, bool coupled)
+    : rows(row_count), tiles(coupled || parameters > kFewParameters) {
   groups = tiles ? 1 : group_count(rows);
   group_rows = std::max<std::int64_t>(1, (rows + groups - 1) / groups);
   // equal chunks: no ragged remainder of a few rows
-  const std::int64_t limit = tiles ? kTileRows : kGroupRows,
+  const std::int64_t limit = coupled ? std::max<std::int64_t>(1, rows)
+                             : tiles ? kTileRows
+                                     : kGroupRows,
                      pieces = (group_rows + limit - 1) / limit;
   chunk_rows = std::max<std::int64_t>(1, (group_rows + pieces - 1) / pieces);
 }

@@ -7,12 +7,21 @@
 #include "unstuck/error.hpp"
 
 namespace unstuck::nn {
+namespace {
+
+// Refuses weights without a mean, and batches that a layer cannot be trained on.
+template <class T> void check_slice(const Objective<T> &objective, Selection slice) {
+  objective.denominator(slice);
+  objective.network().check_batch(slice.count);
+}
+
+} // namespace
 
 template <class T>
-TrainingResult train(const Objective<T> &objective, T *theta, OptimizerState<T> &optimizer,
-                     Selection order, std::int64_t batch, std::span<const double> rates,
-                     double clip, double *losses, double *norms, T *gradient, Workspace<T> &space,
-                     const Poll &poll) {
+TrainingResult train(const Objective<T> &objective, T *theta, T *buffers,
+                     OptimizerState<T> &optimizer, Selection order, std::int64_t batch,
+                     std::span<const double> rates, double clip, double *losses, double *norms,
+                     T *gradient, Workspace<T> &space, const Poll &poll) {
   TrainingResult result;
   batch = std::min(batch,
                    order.count); // a larger batch is all of them; the sum below must not overflow
@@ -20,6 +29,7 @@ TrainingResult train(const Objective<T> &objective, T *theta, OptimizerState<T> 
   call.theta = theta;
   call.gradient = gradient;
   call.clip_norm = clip;
+  const Point<T> point{theta, buffers, true};
   std::vector<std::int64_t> identity;
   if (!order.index && batch < order.count)
     for (std::int64_t i = 0; i < order.count; ++i)
@@ -31,9 +41,9 @@ TrainingResult train(const Objective<T> &objective, T *theta, OptimizerState<T> 
     return index ? Selection{index + begin, std::min(batch, order.count - begin)} : order;
   };
   for (std::size_t step = 0; step < std::min(slices, rates.size()); ++step)
-    objective.denominator(slice(step)); // refuses weights without a mean before anything changes
+    check_slice(objective, slice(step)); // before anything changes
   for (std::size_t step = 0; step < rates.size(); ++step) {
-    const auto value = objective.gradient(theta, slice(step), gradient, space, poll);
+    const auto value = objective.gradient(point, slice(step), gradient, space, poll);
     const double norm = std::sqrt(value.square);
     losses[step] = value.loss;
     norms[step] = norm;
@@ -41,6 +51,7 @@ TrainingResult train(const Objective<T> &objective, T *theta, OptimizerState<T> 
       result.stop = std::isfinite(value.loss) ? Stop::gradient : Stop::loss;
       return result;
     }
+    objective.update_buffers(slice(step).count, space, buffers);
     call.hyper = optimizer.hyper + step * optimizer.hyper_stride;
     call.lr = rates[step];
     call.t = optimizer.updates + 1;
@@ -52,12 +63,13 @@ TrainingResult train(const Objective<T> &objective, T *theta, OptimizerState<T> 
   return result;
 }
 
-template TrainingResult train<float>(const Objective<float> &, float *, OptimizerState<float> &,
-                                     Selection, std::int64_t, std::span<const double>, double,
-                                     double *, double *, float *, Workspace<float> &, const Poll &);
-template TrainingResult train<double>(const Objective<double> &, double *, OptimizerState<double> &,
-                                      Selection, std::int64_t, std::span<const double>, double,
-                                      double *, double *, double *, Workspace<double> &,
-                                      const Poll &);
+template TrainingResult train<float>(const Objective<float> &, float *, float *,
+                                     OptimizerState<float> &, Selection, std::int64_t,
+                                     std::span<const double>, double, double *, double *, float *,
+                                     Workspace<float> &, const Poll &);
+template TrainingResult train<double>(const Objective<double> &, double *, double *,
+                                      OptimizerState<double> &, Selection, std::int64_t,
+                                      std::span<const double>, double, double *, double *, double *,
+                                      Workspace<double> &, const Poll &);
 
 } // namespace unstuck::nn

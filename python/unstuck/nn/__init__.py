@@ -6,6 +6,7 @@ from . import init
 from .layers import (
     ELU,
     GELU,
+    BatchNorm,
     GroupNorm,
     Identity,
     Layer,
@@ -26,6 +27,7 @@ __all__ = [
     "Network",
     "Layer",
     "Linear",
+    "BatchNorm",
     "LayerNorm",
     "RMSNorm",
     "GroupNorm",

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, ArgumentTypeError
-from ..ranges import NON_NEGATIVE
+from ..ranges import NON_NEGATIVE, Range
 from .init import Initialiser, as_initialiser
+
+UNIT = Range(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,8 @@ class Identity(Layer):
 
 
 @dataclass(frozen=True)
-class _RowNorm(Layer):
-    """What the normalisations over one sample share: γ starts at 1, β at 0."""
+class _Norm(Layer):
+    """What the normalisations share: γ starts at 1, β at 0."""
 
     def start(
         self, shapes: dict[str, tuple[int, ...]], init: Initialiser, rng: np.random.Generator
@@ -189,7 +191,7 @@ class _RowNorm(Layer):
 
 
 @dataclass(frozen=True)
-class LayerNorm(_RowNorm):
+class LayerNorm(_Norm):
     """h = (a − μ)/√(σ² + eps)·γ + β over the features of each sample, as torch.nn.LayerNorm (1607.06450).
 
     Args:
@@ -210,7 +212,7 @@ class LayerNorm(_RowNorm):
 
 
 @dataclass(frozen=True)
-class RMSNorm(_RowNorm):
+class RMSNorm(_Norm):
     """h = a/√(mean(a²) + eps)·γ over the features of each sample, as torch.nn.RMSNorm (1910.07467).
 
     Args:
@@ -237,7 +239,7 @@ class RMSNorm(_RowNorm):
 
 
 @dataclass(frozen=True)
-class GroupNorm(_RowNorm):
+class GroupNorm(_Norm):
     """LayerNorm over each group of neighbouring channels of a sample, as torch.nn.GroupNorm (1803.08494).
 
     A sample's features are its channels one after the other, each with the same number of positions. As many
@@ -265,10 +267,48 @@ class GroupNorm(_RowNorm):
         object.__setattr__(self, "affine", bool(self.affine))
 
 
+@dataclass(frozen=True)
+class BatchNorm(_Norm):
+    """h = (a − μ)/√(σ² + eps)·γ + β per channel, as torch.nn.BatchNorm1d and 2d (1502.03167).
+
+    In training μ and σ² are those of the batch, so that every output depends on all samples; derivatives of both
+    orders go through them. In evaluation they are the running statistics ("running_mean", "running_var"), which
+    every training step moves. A sample's features are its channels one after the other, each with the same number
+    of positions.
+
+    Args:
+        channels: channels of a sample; divides its number of features.
+        eps: ≥ 0, added to the biased variance.
+        momentum: weight of the new batch in the running statistics, as PyTorch (the lecture's p, the weight of the
+            old value, is 1 − momentum); None: the average over all batches. The running variance is the unbiased.
+        affine: whether there are γ ("weight") and β ("bias"), (channels,), which start at 1 and 0.
+    """
+
+    channels: int
+    eps: float = 1e-5
+    momentum: float | None = 0.1
+    affine: bool = True
+    kind: ClassVar[str] = "BatchNorm"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", _size("channels", self.channels))
+        object.__setattr__(self, "eps", NON_NEGATIVE.check("eps", self.eps))
+        if self.momentum is not None:
+            object.__setattr__(self, "momentum", UNIT.check("momentum", self.momentum))
+        object.__setattr__(self, "affine", bool(self.affine))
+
+    def options(self) -> dict[str, float]:
+        """The numbers that the core builds the layer from."""
+        share = -1.0 if self.momentum is None else self.momentum
+        return {"channels": float(self.channels), "eps": self.eps, "momentum": share, "affine": float(self.affine)}
+
+
 _ACTIVATIONS = (ReLU, LeakyReLU, ELU, GELU, SiLU, Tanh, Sigmoid, Softplus, Identity)
 
 # Every layer that a saved network may name.
-KINDS: dict[str, type[Layer]] = {layer.kind: layer for layer in (Linear, LayerNorm, RMSNorm, GroupNorm, *_ACTIVATIONS)}
+KINDS: dict[str, type[Layer]] = {
+    layer.kind: layer for layer in (Linear, BatchNorm, LayerNorm, RMSNorm, GroupNorm, *_ACTIVATIONS)
+}
 
 
 def describe(layer: Layer) -> dict[str, Any]:

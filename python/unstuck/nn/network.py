@@ -41,6 +41,8 @@ class Network:
         theta: the parameters (n,); one writable array for the network's whole life. Change it in place.
         blocks: [(name, slice, shape)] in the order of torch.nn's parameters(),
             e.g. ("0.weight", slice(0, 8192), (128, 64)).
+        buffers: what training changes without a gradient, e.g. running statistics (m,); writable, one array.
+        buffer_blocks: [(name, slice, shape)] of `buffers`, e.g. ("1.running_mean", slice(0, 128), (128,)).
 
     Raises:
         ArgumentError: layers do not fit together; the message names the layer.
@@ -66,7 +68,16 @@ class Network:
         self._core = _built(layers, self.input_shape, name)
         self.blocks: list[Block] = [(b, slice(start, stop), shape) for b, start, stop, shape in self._core.blocks]
         self._theta: Array = np.empty(self._core.size, dtype=self.dtype)
+        self.buffer_blocks: list[Block] = [
+            (b, slice(start, stop), shape) for b, start, stop, shape in self._core.buffer_blocks
+        ]
+        self._buffers: Array = np.empty(sum(math.prod(b[2]) for b in self.buffer_blocks), dtype=self.dtype)
         self.reinitialise(self.seed)
+
+    @property
+    def buffers(self) -> Array:
+        """Running statistics and the like, shape (m,): the same writable array for the network's life."""
+        return self._buffers
 
     @property
     def theta(self) -> Array:
@@ -95,6 +106,8 @@ class Network:
             values = layer.start(shapes, self.init, np.random.default_rng(streams[i]))
             for name, (where, _) in own.items():
                 self._theta[where] = values[name].ravel()
+        for (_, where, _), start in zip(self.buffer_blocks, self._core.buffer_starts, strict=True):
+            self._buffers[where] = start
 
     def block(self, name: str) -> Array:
         """The live view of one named block, in its own shape, e.g. net.block("0.weight")."""
@@ -105,12 +118,12 @@ class Network:
 
     def predict(self, X: Any, theta: Any = None) -> Array:
         """Outputs (N, out) for samples X (N, *input_shape), in eval mode; NaN in X comes out as NaN."""
-        result: Array = self._core.predict(self._point(theta), self._rows(X))
+        result: Array = self._core.predict(self._point(theta), self._buffers, self._rows(X))
         return result
 
     def activations(self, X: Any, theta: Any = None) -> list[tuple[str, Array]]:
-        """[(layer name, its outputs (N, width))] for every layer, e.g. ("1.Tanh", …)."""
-        outputs = self._core.activations(self._point(theta), self._rows(X))
+        """[(layer name, its outputs (N, width))] for every layer, e.g. ("1.Tanh", …), in eval mode."""
+        outputs = self._core.activations(self._point(theta), self._buffers, self._rows(X))
         return [(f"{i}.{layer.kind}", h) for i, (layer, h) in enumerate(zip(self.layers, outputs, strict=True))]
 
     def _point(self, theta: Any) -> Array:
@@ -135,9 +148,10 @@ class Network:
             "seed": self.seed,
             "dtype": self.dtype.name,
             "init": vars(self.init).copy(),
-            "sha256": hashlib.sha256(self._theta.tobytes()).hexdigest(),
+            "sha256": hashlib.sha256(self._theta.tobytes() + self._buffers.tobytes()).hexdigest(),
         }
-        write_atomically(path, save({"theta": self._theta}, metadata={"unstuck": json.dumps(header)}))
+        arrays = {"theta": self._theta, **({"buffers": self._buffers} if self._buffers.size else {})}
+        write_atomically(path, save(arrays, metadata={"unstuck": json.dumps(header)}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Network:
@@ -156,15 +170,16 @@ class Network:
         try:
             with safe_open(goal, framework="numpy") as file:
                 header = json.loads((file.metadata() or {}).get("unstuck", "null"))
-                theta = file.get_tensor("theta") if "theta" in file.keys() else None  # noqa: SIM118
+                held = set(file.keys())
+                theta, buffers = (file.get_tensor(x) if x in held else None for x in ("theta", "buffers"))
         except FileNotFoundError:
             raise
         except (SafetensorError, ValueError, KeyError, OSError, TypeError, RecursionError) as error:
             raise CheckpointError(f"not a readable network file: {error}") from error
-        return cls._from_header(header, theta)
+        return cls._from_header(header, theta, buffers)
 
     @classmethod
-    def _from_header(cls, header: Any, theta: Any) -> Network:
+    def _from_header(cls, header: Any, theta: Any, buffers: Any) -> Network:
         if not isinstance(header, dict) or header.get("format") != _FORMAT:
             raise CheckpointError("the file holds no unstuck network")
         if header.get("schema") != _SCHEMA:
@@ -187,9 +202,13 @@ class Network:
                 dtype=name,
                 init=Initialiser(**header["init"]),
             )
-            if hashlib.sha256(theta.tobytes()).hexdigest() != header["sha256"]:
+            running = np.empty(0, net.dtype) if buffers is None else buffers
+            if running.shape != net.buffers.shape or running.dtype != net.dtype:
+                raise CheckpointError(f"`buffers` must be a vector of {net.buffers.size} numbers of {name}")
+            if hashlib.sha256(theta.tobytes() + running.tobytes()).hexdigest() != header["sha256"]:
                 raise CheckpointError("the parameters are damaged: their checksum differs")
             net.theta[:] = check_theta(theta, net.n, net.dtype)
+            net.buffers[:] = running
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"the network file is damaged: {error}") from error
         return net

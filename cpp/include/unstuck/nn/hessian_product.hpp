@@ -22,7 +22,7 @@ struct HessianPlan {
 template <class T> class HessianProduct {
 public:
   // Throws ArgumentError when even the uncached plan exceeds `memory_budget` bytes.
-  HessianProduct(const Objective<T> &objective, const T *theta, Selection selection,
+  HessianProduct(const Objective<T> &objective, Point<T> point, Selection selection,
                  std::int64_t memory_budget, const Poll &poll);
 
   // products (count × n) = rows of `vectors` (count × n) times H; not to be called from two threads
@@ -50,10 +50,13 @@ private:
   void keep_primal(const Poll &poll);
   void apply_block(const T *vectors, std::int64_t count, T *products, const Poll &poll);
   void prepare_slots();
+  Point<T> point() const { return {theta_.data(), buffers_.data(), training_}; }
+  Team team(const Poll &poll) const { return {plan_.tiles, &poll, training_}; }
   Selection selection() const { return {index_.empty() ? nullptr : index_.data(), plan_.rows}; }
 
   const Objective<T> &objective_;
-  std::vector<T> theta_;
+  std::vector<T> theta_, buffers_;
+  bool training_;
   std::vector<std::int64_t> index_;
   Plan plan_;
   HessianPlan report_;

@@ -39,10 +39,27 @@ public:
   virtual std::vector<ParameterShape> parameters() const { return {}; }
   virtual std::int64_t slope_per_row() const { return 0; }
   virtual std::int64_t bend_per_row() const { return 0; }
+  virtual std::int64_t slope_per_pass() const { return 0; } // kept besides, once for all rows
 
-  // h = f(a); `slope` may be null when no backward pass follows.
-  virtual void forward(Team team, std::int64_t rows, const T *theta, const T *a, T *h,
-                       T *slope) const = 0;
+  // What training changes without a gradient: {name, shape} and where each starts.
+  struct Buffer {
+    ParameterShape parameter;
+    double start;
+  };
+  virtual std::vector<Buffer> buffers() const { return {}; }
+
+  // Whether in training an output depends on all samples of the batch.
+  virtual bool coupled() const { return false; }
+
+  // In training fewer samples are refused.
+  virtual std::int64_t fewest_rows() const { return 1; }
+
+  // After a forward pass in training over `rows` samples that wrote `slope`.
+  virtual void update_buffers(std::int64_t rows, const T *slope, T *buffers) const;
+
+  // h = f(a); `slope` may be null when no backward pass follows, unless there is a slope_per_pass.
+  virtual void forward(Team team, std::int64_t rows, const T *theta, const T *buffers, const T *a,
+                       T *h, T *slope) const = 0;
 
   // d_a = (∂h/∂a)ᵀ δ unless null, gradient += (∂h/∂θ)ᵀ δ unless null.
   virtual void backward(Team team, std::int64_t rows, const T *theta, const T *a, const T *slope,
@@ -71,9 +88,12 @@ template <class T> std::unique_ptr<Layer<T>> make_layer(const LayerSpec &spec, s
 template <class T>
 std::unique_ptr<Layer<T>> make_linear(const LayerSpec &spec, std::int64_t inputs);
 
-// Null when `spec` names no activation, or no normalisation.
+// Null when `spec` names no activation, or no normalisation, or not BatchNorm.
 template <class T>
 std::unique_ptr<Layer<T>> make_activation(const LayerSpec &spec, std::int64_t inputs);
+
+template <class T>
+std::unique_ptr<Layer<T>> make_batch_norm(const LayerSpec &spec, std::int64_t inputs);
 
 template <class T>
 std::unique_ptr<Layer<T>> make_normalization(const LayerSpec &spec, std::int64_t inputs);

@@ -28,6 +28,18 @@ public:
   std::int64_t offset(std::size_t i) const { return offsets_[i]; }
   const std::vector<Block> &blocks() const { return blocks_; }
 
+  // Buffers of all layers, laid out like the parameters.
+  std::int64_t buffer_size() const { return buffer_size_; }
+  std::int64_t buffer_offset(std::size_t i) const { return buffer_offsets_[i]; }
+  const std::vector<Block> &buffer_blocks() const { return buffer_blocks_; }
+  const std::vector<double> &buffer_starts() const { return buffer_starts_; } // of each block
+
+  // Whether in training the batch is one function that cannot be cut into chunks.
+  bool coupled() const;
+
+  // Refuses a batch that a layer cannot be trained on; names the layer.
+  void check_batch(std::int64_t rows) const;
+
   // The first layer with parameters: no derivative is taken below it.
   std::size_t first() const { return first_; }
 
@@ -37,9 +49,17 @@ public:
 private:
   std::vector<std::unique_ptr<Layer<T>>> layers_;
   std::vector<std::int64_t> offsets_;
-  std::vector<Block> blocks_;
-  std::int64_t inputs_, outputs_, size_ = 0;
+  std::vector<Block> blocks_, buffer_blocks_;
+  std::vector<std::int64_t> buffer_offsets_;
+  std::vector<double> buffer_starts_;
+  std::int64_t inputs_, outputs_, size_ = 0, buffer_size_ = 0;
   std::size_t first_ = 0;
+};
+
+// Where a network is evaluated, and how.
+template <class T> struct Point {
+  const T *theta = nullptr, *buffers = nullptr;
+  bool training = false;
 };
 
 // What a tape keeps beyond the layers' outputs.
@@ -57,6 +77,7 @@ template <class T> struct Tape {
   Tape() = default;
   Tape(const Network<T> &network, std::int64_t rows, Keep keep, std::int64_t loss_per_row);
   static std::int64_t per_row(const Network<T> &network, Keep keep, std::int64_t loss_per_row);
+  static std::int64_t per_pass(const Network<T> &network);
 };
 
 // Tangents of one direction: Rh[i] of every layer, and two buffers between which Rδ travels down.
@@ -72,8 +93,12 @@ template <class T> struct TangentTape {
 
 // h[0 … depth−1] of `rows` samples x; slopes too when the tape keeps them.
 template <class T>
-void forward(const Network<T> &network, Team team, std::int64_t rows, const T *theta, const T *x,
+void forward(const Network<T> &network, Team team, std::int64_t rows, Point<T> point, const T *x,
              Tape<T> &tape);
+
+// What training changes without a gradient, after a forward pass in training.
+template <class T>
+void update_buffers(const Network<T> &network, std::int64_t rows, const Tape<T> &tape, T *buffers);
 
 // Fills every δ from that of the outputs, which stands in tape.delta.back(); gradient += ∂L/∂θ
 // unless null.

@@ -84,21 +84,27 @@ public:
   double l2() const { return l2_; }
   Selection all() const { return {nullptr, data_.rows}; }
 
-  double loss(const T *theta, Selection selection, Workspace<T> &space, const Poll &poll) const;
+  double loss(Point<T> point, Selection selection, Workspace<T> &space, const Poll &poll) const;
 
   // (loss, ‖gradient‖²); fills `gradient`.
   struct Value {
     double loss, square;
   };
-  Value gradient(const T *theta, Selection selection, T *gradient, Workspace<T> &space,
+  Value gradient(Point<T> point, Selection selection, T *gradient, Workspace<T> &space,
                  const Poll &poll) const;
+
+  // After a gradient in training on `space`: what layers keep of the batch that it saw.
+  void update_buffers(std::int64_t rows, const Workspace<T> &space, T *buffers) const;
+
+  // Whether an evaluation there sees all samples as one function.
+  bool coupled(Point<T> point) const { return point.training && network_->coupled(); }
 
   // Σ of the samples' shares in the mean; must be positive.
   double denominator(Selection selection) const;
 
 private:
   void prepare(const Plan &plan, Keep keep, Workspace<T> &space) const;
-  double run_chunks(const Plan &plan, const T *theta, Selection selection, T *gradients,
+  double run_chunks(const Plan &plan, Point<T> point, Selection selection, T *gradients,
                     Workspace<T> &space, const Poll &poll) const;
   Value finish(const Plan &plan, double loss, const T *theta, T *gradient,
                Workspace<T> &space) const;
@@ -112,7 +118,7 @@ private:
 
 // Outputs of the network for `rows` samples x into `out`.
 template <class T>
-void predict(const Network<T> &network, const T *theta, const T *x, std::int64_t rows, T *out,
+void predict(const Network<T> &network, Point<T> point, const T *x, std::int64_t rows, T *out,
              const Poll &poll);
 
 } // namespace unstuck::nn

@@ -15,7 +15,8 @@ struct Plan {
   std::int64_t groups = 1, group_rows = 0, chunk_rows = 0;
 
   Plan() = default;
-  Plan(std::int64_t rows, std::int64_t parameters);
+  // coupled: the rows are one function and stay in one chunk.
+  Plan(std::int64_t rows, std::int64_t parameters, bool coupled = false);
 
   std::int64_t chunks_per_group() const { return (group_rows + chunk_rows - 1) / chunk_rows; }
 

@@ -27,6 +27,7 @@ struct Split {
 struct Team {
   bool parallel = false;
   const Poll *poll = nullptr; // asked before every region of a parallel team
+  bool training = false;      // layers that couple samples use the batch's own statistics
 
   template <class Body> void blocks(std::int64_t count, std::int64_t work, Body &&body) const {
     if (parallel) {

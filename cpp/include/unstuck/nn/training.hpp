@@ -34,12 +34,12 @@ struct TrainingResult {
 // One step per entry of `rates`, on consecutive slices of `batch` entries of `order` (null: 0 …
 // rows−1 in order); the last slice may be shorter, and the first follows it. Before an update the
 // loss and gradient norm at the old θ are written to `losses` and `norms`. A step whose loss or
-// norm is not finite changes nothing and ends the run. clip > 0 scales gradients of norm above it
-// to that norm.
+// norm is not finite changes nothing and ends the run; every other one updates `buffers`, too. clip
+// > 0 scales gradients of norm above it to that norm.
 template <class T>
-TrainingResult train(const Objective<T> &objective, T *theta, OptimizerState<T> &optimizer,
-                     Selection order, std::int64_t batch, std::span<const double> rates,
-                     double clip, double *losses, double *norms, T *gradient, Workspace<T> &space,
-                     const Poll &poll);
+TrainingResult train(const Objective<T> &objective, T *theta, T *buffers,
+                     OptimizerState<T> &optimizer, Selection order, std::int64_t batch,
+                     std::span<const double> rates, double clip, double *losses, double *norms,
+                     T *gradient, Workspace<T> &space, const Poll &poll);
 
 } // namespace unstuck::nn
