@@ -35,8 +35,8 @@ def _arrays(shape: tuple[int, ...]) -> tuple[Any, Any, Any, Any]:
 def _batch(shape: tuple[int, ...], repeats: int) -> Iterator[Comparison]:
     x, d_y, gamma, beta = _arrays(shape)
     y, d_x = np.empty_like(x), np.empty_like(x)
-    statistics = norm.batch_norm_forward(x, gamma, beta, out=y).statistics
-    gradient = norm.batch_norm_backward(d_y, x, statistics, gamma, out=d_x).x
+    cache = norm.batch_norm_forward(x, gamma, beta, out=y)[1]
+    gradient = norm.batch_norm_backward(d_y, cache, out=d_x).x
     rivals, checked = {}, [None, None]
     if (theirs := _torch_batch(x, d_y, gamma, beta)) is not None:
         rivals, answers = theirs
@@ -44,7 +44,7 @@ def _batch(shape: tuple[int, ...], repeats: int) -> Iterator[Comparison]:
     tasks: list[tuple[str, dict[str, Callable[[], Any]], int]] = [
         ("forward", {"unstuck": lambda: norm.batch_norm_forward(x, gamma, beta, out=y)}, 3),
         ("and ReLU", {"unstuck": lambda: norm.batch_norm_forward(x, gamma, beta, relu=True, out=y)}, 3),
-        ("backward", {"unstuck": lambda: norm.batch_norm_backward(d_y, x, statistics, gamma, out=d_x)}, 5),
+        ("backward", {"unstuck": lambda: norm.batch_norm_backward(d_y, cache, out=d_x)}, 5),
     ]
     for name, candidates, passes in tasks:
         if name in rivals:
@@ -96,8 +96,8 @@ def _rows(kind: str, shape: tuple[int, ...], repeats: int) -> Comparison:
 
     def ours() -> Any:
         if kind == "layer":
-            return norm.layer_norm_forward(x, gamma, beta, out=y).y
-        return norm.group_norm_forward(x, GROUPS, gamma, beta, out=y).y
+            return norm.layer_norm_forward(x, gamma, beta, out=y)[0]
+        return norm.group_norm_forward(x, GROUPS, gamma, beta, out=y)[0]
 
     candidates: dict[str, Callable[[], Any]] = {"unstuck": ours}
     checked = None
