@@ -310,3 +310,17 @@ def test_the_core_refuses_what_the_classes_never_send():
             call()
         assert message in str(caught.value)
     assert np.all(theta == 1)
+
+
+@pytest.mark.parametrize("norm", ["two", object(), np.ones(3)], ids=["text", "object", "array"])
+def test_a_known_norm_is_a_number(norm):
+    theta = np.ones(3)
+    with pytest.raises(us.errors.ArgumentTypeError, match="`gradient_norm` must be a number"):
+        us.optim.SGD(lr=0.1).step(theta, np.ones(3), clip_norm=1.0, gradient_norm=norm)
+    assert (theta == 1.0).all()
+
+
+def test_a_state_without_hyper_parameters_is_refused():
+    state = {**us.optim.Adam().state(), "hyper": None}
+    with pytest.raises(us.errors.ArgumentError, match=r"`state\['hyper'\]` must hold .* got None"):
+        us.optim.Adam().load_state(state)

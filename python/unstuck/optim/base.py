@@ -374,7 +374,10 @@ def _positive(name: str, value: Any) -> float:
 
 def _known_norm(value: Any) -> float:
     """NaN and infinity are answers too."""
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"`gradient_norm` must be a number, got {value!r}") from None
     if number < 0.0:
         raise ArgumentError(f"`gradient_norm` must not be negative, got {number:g}")
     return number

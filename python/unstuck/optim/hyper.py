@@ -79,7 +79,7 @@ def restored(described: Mapping[str, Any], own: Hyper) -> dict[str, Any]:
         ArgumentError: `described` does not name the hyper-parameters, or lacks a value that `own` has no schedule for.
     """
     if not isinstance(described, Mapping) or set(described) != set(own.limits):
-        raise ArgumentError(f"`state['hyper']` must hold {list(own.limits)}, got {list(described)}")
+        raise ArgumentError(f"`state['hyper']` must hold {list(own.limits)}, got {described!r}")
     arguments = dict(described)
     for name, value in described.items():
         if isinstance(value, Mapping):
