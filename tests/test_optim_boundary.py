@@ -324,3 +324,51 @@ def test_a_state_without_hyper_parameters_is_refused():
     state = {**us.optim.Adam().state(), "hyper": None}
     with pytest.raises(us.errors.ArgumentError, match=r"`state\['hyper'\]` must hold .* got None"):
         us.optim.Adam().load_state(state)
+
+
+BLOCKS = [("w", slice(0, 6), (2, 3)), ("b", slice(6, 8), (2,))]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda o: o.init(1.5), "`size` must be a number of parameters, or blocks"),
+        (lambda o: o.init("abc"), "`size` must be a number of parameters, or blocks"),
+        (lambda o: o.init(None), "`size` must be a number of parameters, or blocks"),
+        (lambda o: o.init([1, 2]), "`size` must be a number of parameters, or blocks"),
+        (lambda o: o.init(2**70), "`size` must be an integer in"),
+        (lambda o: o.init([("w", slice(0, 2**70), (2**70,))]), "`size` must be an integer in"),
+        (lambda o: us.optim.exclude_vectors(3), "`blocks` must be blocks"),
+        (lambda o: o.value("first_moment"), "there is no state yet"),
+        (lambda o: o.value("x"), "`name` must be one of first_moment, second_moment"),
+        (lambda o: o.load_state(None), "`state` must be what"),
+        (lambda o: us.optim.save(None, "x"), "`optimizer` must be one of unstuck.optim"),
+        (lambda o: us.optim.load("/nowhere/opt"), "does not exist"),
+        (lambda o: us.optim.load("."), "'.' is not a regular file"),
+        (lambda o: o.load_state({**o.state(), "start": 2**70}), r"`state\['start'\]` must be an integer in"),
+        (lambda o: o.step(np.zeros(3), np.ones(3), average=[1.0, 2.0, 3.0]), "`average` must be a NumPy array"),
+    ],
+)
+def test_misuse_is_named(call, message):
+    optimizer = us.optim.Adam(lr=0.1)
+    with pytest.raises(us.errors.UnstuckError, match=message):
+        call(optimizer)
+    assert optimizer.t == 0
+
+
+def test_a_new_start_forgets_skipped_steps():
+    optimizer = us.optim.SGD(lr=0.1)
+    optimizer.step(np.zeros(2), np.array([np.nan, 1.0]), non_finite="skip")
+    assert optimizer.skipped == 1
+    optimizer.init(BLOCKS)
+    assert optimizer.skipped == 0
+
+
+def test_a_number_may_replace_a_callable_that_no_file_holds(tmp_path):
+    optimizer = us.optim.SGD(lr=lambda t: 0.1, momentum=lambda t: 0.5)
+    optimizer.step(np.zeros(2), np.ones(2))
+    us.optim.save(optimizer, tmp_path / "opt")
+    with pytest.raises(us.errors.ArgumentError, match="`momentum` must be given"):
+        us.optim.load(tmp_path / "opt", lr=0.1)
+    again = us.optim.load(tmp_path / "opt", lr=0.1, momentum=0.5)
+    assert (again.t, again.hyper["momentum"]) == (1, 0.5)

@@ -57,12 +57,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Count:
-    """The integers from `least` on."""
+    """The integers from `least` to `most`."""
 
     least: int = 0
+    most: int | None = None
 
     def __str__(self) -> str:
-        return f"an integer ≥ {self.least}"
+        return f"an integer ≥ {self.least}" if self.most is None else f"an integer in [{self.least}, {self.most}]"
 
     def check(self, name: str, value: Any) -> int:
         """`value` as an int."""
@@ -72,8 +73,8 @@ class Count:
             number = None
         if number is None:
             raise ArgumentTypeError(f"`{name}` must be {self}, got {reprlib.repr(value)}")
-        if number < self.least:
-            raise ArgumentError(f"`{name}` must be {self}, got {value}")
+        if number < self.least or (self.most is not None and number > self.most):
+            raise ArgumentError(f"`{name}` must be {self}, got {reprlib.repr(value)}")
         return number
 
 

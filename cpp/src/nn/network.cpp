@@ -191,9 +191,9 @@ void tangent_backward(const Network<T> &network, Team team, std::int64_t rows, c
   template class Network<T>;                                                                       \
   template struct Tape<T>;                                                                         \
   template struct TangentTape<T>;                                                                  \
-  template void forward<T>(const Network<T> &, Team, std::int64_t, Point<T>, const T *,           \
-                           Tape<T> &);                                                            \
-  template void update_buffers<T>(const Network<T> &, std::int64_t, const Tape<T> &, T *);       \
+  template void forward<T>(const Network<T> &, Team, std::int64_t, Point<T>, const T *,            \
+                           Tape<T> &);                                                             \
+  template void update_buffers<T>(const Network<T> &, std::int64_t, const Tape<T> &, T *);         \
   template void backward<T>(const Network<T> &, Team, std::int64_t, const T *, const T *,          \
                             Tape<T> &, T *);                                                       \
   template void keep_bends<T>(const Network<T> &, Team, std::int64_t, const T *, Tape<T> &);       \

@@ -26,6 +26,7 @@ Self = TypeVar("Self", bound="Optimizer")
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _ROUNDING = Choice("nearest", "stochastic")
 _NON_FINITE = Choice("propagate", "skip", "raise")
+_MOST_UPDATES = 2**53  # exact in float64
 _KEYS = {"rule", "lr", "hyper", "n", "dtype", "t", "slots"}
 
 
@@ -128,7 +129,11 @@ class Optimizer:
         return np.array([list(self.hyper_at(t + i).values()) for i in range(count)], np.float64).reshape(count, -1)
 
     def value(self, name: str) -> Array:
-        """A state vector as numbers: a copy in float64, whatever its format."""
+        """A state vector as numbers: a copy in float64, whatever its format.
+
+        Raises:
+            ArgumentError: there is none of that name, or no state yet.
+        """
         return storage.numbers(self._slots(), self.format, self.slots, name, self.n)
 
     def init(self, size: int | Sequence[Block], dtype: Any = None) -> None:
@@ -141,15 +146,16 @@ class Optimizer:
         Raises:
             ArgumentError: `size` is not positive, the blocks do not cover θ in order, or a pattern of `per_block`
                 matches none.
-            ArgumentTypeError: `dtype` is neither float32 nor float64.
+            ArgumentTypeError: `size` is neither, or `dtype` is neither float32 nor float64.
         """
-        blocks = None if hasattr(size, "__index__") else list(size)
-        n = Count(1).check("size", size) if blocks is None else per_block.covered(blocks)
+        single = hasattr(size, "__index__")
+        blocks = None if single else per_block.block_list("size", size, "a number of parameters, or blocks")
+        n = Count(1, per_block.MOST).check("size", size) if blocks is None else per_block.covered(blocks)
         kind = None if dtype is None else _checked_dtype(dtype)
         per_block.rows(blocks, self.per_block)
         self.slots = [] if kind is None else self._new_slots(n, kind)
         self.n, self.dtype, self.blocks, self._update = n, kind, blocks, None
-        self.t = self.start = 0
+        self.t = self.start = self.skipped = 0
 
     def step(
         self,
@@ -246,6 +252,8 @@ class Optimizer:
             ArgumentTypeError: a value has a wrong type.
         Nothing has changed when an error is raised.
         """
+        if not isinstance(state, Mapping):
+            raise ArgumentTypeError(f"`state` must be what `state()` returned, got {type(state).__name__}")
         missing = _KEYS - set(state)
         if missing:
             raise ArgumentError(f"`state` lacks {', '.join(sorted(missing))}; pass what `state()` returned")
@@ -267,8 +275,8 @@ class Optimizer:
             fresh.init(state["n"] if blocks is None else blocks, state["dtype"])
         if fresh.n != state["n"]:
             raise ArgumentError(f"`state['blocks']` must cover {state['n']} parameters, got {fresh.n}")
-        fresh.t = Count(0).check("state['t']", state["t"])
-        fresh.start = Count(0).check("state['start']", state.get("start", 0))
+        fresh.t = Count(0, _MOST_UPDATES).check("state['t']", state["t"])
+        fresh.start = Count(0, _MOST_UPDATES).check("state['start']", state.get("start", 0))
         if fresh.t > 0 and fresh.dtype is None:
             raise ArgumentError(f"`state` must hold n and dtype after {fresh.t} updates, got None")
         storage.copy_into(fresh.slots, fresh.slot_names if fresh.dtype is not None else [], state["slots"])
@@ -354,6 +362,8 @@ def _asked(
     if gradient_norm is not None:
         asked["gradient_norm"] = _known_norm(gradient_norm)
     if average is not None:
+        if not isinstance(average, np.ndarray):
+            raise ArgumentTypeError(f"`average` must be a NumPy array, got {type(average).__name__}")
         asked["average"] = average
         asked["average_decay"] = BELOW_ONE.check("average_decay", average_decay)
     if zero_gradient is not False:

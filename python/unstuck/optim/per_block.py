@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
-
-import numpy as np
 
 from ..errors import ArgumentError, ArgumentTypeError
 from ..landscape import Block
@@ -18,6 +18,9 @@ Row = tuple[int, int, float, float, bool]  # begin, end, factor of lr, factor of
 _LIMITS: Mapping[str, Limit] = {"lr": NON_NEGATIVE, "weight_decay": NON_NEGATIVE, "trust_ratio": FLAG}
 
 
+MOST = 2**48  # parameters: sizes in bytes stay far from the end of 64 bits
+
+
 def exclude_vectors(blocks: Sequence[Block]) -> dict[str, dict[str, float]]:
     """`per_block` settings that spare biases and the scales and shifts of norms: no decay, a trust ratio of 1.
 
@@ -25,8 +28,29 @@ def exclude_vectors(blocks: Sequence[Block]) -> dict[str, dict[str, float]]:
 
     Args:
         blocks: of a landscape or network, [(name, slice, shape)].
+
+    Raises:
+        ArgumentTypeError: `blocks` are none.
     """
-    return {name: {"weight_decay": 0.0, "trust_ratio": False} for name, _, shape in blocks if len(shape) <= 1}
+    listed = block_list("blocks", blocks, "blocks")
+    return {name: {"weight_decay": 0.0, "trust_ratio": False} for name, _, shape in listed if len(shape) <= 1}
+
+
+def block_list(name: str, value: Any, expected: str) -> list[Block]:
+    """`value` as a list of blocks.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    try:
+        blocks = list(value)
+        good = all(isinstance(part, slice) and isinstance(label, str) for label, part, _ in blocks)
+        sizes = [tuple(int(side) for side in shape) for _, _, shape in blocks] if good else []
+    except (TypeError, ValueError):
+        good, sizes = False, []
+    if not good:
+        raise ArgumentTypeError(f"`{name}` must be {expected} [(name, slice, shape)], got {reprlib.repr(value)}")
+    return [(label, part, size) for (label, part, _), size in zip(blocks, sizes, strict=True)]
 
 
 def checked(per_block: Any) -> dict[str, dict[str, float]]:
@@ -81,14 +105,14 @@ def covered(blocks: list[Block]) -> int:
     """Number of parameters of blocks that follow each other from 0 on."""
     end = 0
     for name, part, shape in blocks:
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         if (part.start, part.stop, part.step) not in {(end, end + size, None), (end, end + size, 1)}:
             raise ArgumentError(
                 f"`size` must be blocks that cover theta in order: after {end} comes {name!r} "
                 f"with {part} and shape {shape}"
             )
         end += size
-    return Count(1).check("size", end)
+    return Count(1, MOST).check("size", end)
 
 
 def described(blocks: Sequence[Block] | None) -> list[list[Any]] | None:

@@ -34,6 +34,10 @@ def from_state(state: Mapping[str, Any], lr: Rate | None = None, **hyper: Any) -
     if lr is None and state.get("lr") is None:
         raise ArgumentError("`lr` must be given: the state's own was a callable, which cannot be saved")
     optimizer: Optimizer = RULES[rule](lr=0.0, **hyper)
+    if isinstance(state.get("hyper"), Mapping):  # a number may take the place of a callable, too
+        lost = {name: value for name, value in hyper.items() if state["hyper"].get(name, 0) is None}
+        numbers = {name: value for name, value in lost.items() if not callable(value)}
+        state = {**state, "hyper": {**state["hyper"], **numbers}}
     optimizer.load_state(state)
     if lr is not None:
         optimizer.lr = lr

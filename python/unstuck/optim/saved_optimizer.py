@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..atomic_file import as_path, write_atomically
-from ..errors import CheckpointError
+from ..errors import ArgumentTypeError, CheckpointError
 from ..state import feed
 from .rules import from_state
 
@@ -25,10 +25,12 @@ def save(optimizer: Optimizer, path: str | os.PathLike[str]) -> None:
 
     Raises:
         ArgumentError: the folder is missing or not writable.
-        ArgumentTypeError: `path` is no path.
+        ArgumentTypeError: `optimizer` is none, or `path` is no path.
     """
     from safetensors.numpy import save as pack
 
+    if not callable(getattr(optimizer, "state", None)):
+        raise ArgumentTypeError(f"`optimizer` must be one of unstuck.optim, got {type(optimizer).__name__}")
     state = optimizer.state()
     slots = state.pop("slots")
     record = {"kind": KIND, "schema": SCHEMA, "optimizer": state, "slots": list(slots)}
@@ -53,12 +55,13 @@ def load(path: str | os.PathLike[str], lr: Rate | None = None, **hyper: Any) -> 
 
     goal = as_path(path)
     if not goal.is_file():
-        raise CheckpointError(f"`path`: {goal.name!r} is not a regular file")
+        what = "is not a regular file" if goal.exists() else "does not exist"
+        raise CheckpointError(f"`path`: {str(path)!r} {what}")
     try:
         with safe_open(goal, framework="numpy") as file:
             record = json.loads(file.metadata()["unstuck"])
             kind, schema, checksum = record["kind"], record["schema"], record.pop("sha256")
-            slots = {name: file.get_tensor(name) for name in record["slots"]}
+            slots = {name: file.get_tensor(name) for name in record["slots"]} if kind == KIND else {}
     except (SafetensorError, ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise CheckpointError(f"`path`: {goal.name!r} is no saved optimizer, or it is damaged: {error}") from None
     if (kind, schema) != (KIND, SCHEMA):

@@ -78,7 +78,14 @@ def _places(n: int) -> Array:
 
 
 def numbers(slots: Sequence[Slot], state: str | None, arrays: Sequence[Array], name: str, size: int | None) -> Array:
-    """One state vector of `size` elements in float64, a copy."""
+    """One state vector of `size` elements in float64, a copy; ArgumentError if there is none."""
+    known = [slot for slot, _, _ in slots]
+    if name not in known:
+        raise ArgumentError(
+            f"`name` must be one of {', '.join(known) or 'none: this rule keeps no state'}, got {name!r}"
+        )
+    if not arrays:
+        raise ArgumentError("there is no state yet: `init` with a dtype, or the first step, makes it")
     place = array_names(slots, state).index(name)
     if state == "bfloat16":
         return (arrays[place].astype(np.uint32) << 16).view(np.float32).astype(np.float64)
