@@ -201,7 +201,7 @@ def broken_states():
     return [
         ({}, "`state` lacks dtype, hyper, lr, n, rule, slots, t"),
         ({**good, "rule": "SGD"}, "`state` belongs to the rule 'SGD', not to Adam"),
-        ({**good, "t": -1}, "`state['t']` must be an integer ≥ 0, got -1"),
+        ({**good, "t": -1}, "`state['t']` must be an integer in [0, 9007199254740992], got -1"),
         ({**good, "hyper": {"beta1": 0.9}}, "`state['hyper']` must hold"),
         ({**good, "hyper": {**good["hyper"], "beta1": 2.0}}, "`beta1` must be in [0, 1), got 2"),
         ({**good, "lr": -1.0}, "`lr` must be a finite number ≥ 0, got -1"),
@@ -276,7 +276,7 @@ def test_a_damaged_file_is_refused(tmp_path):
         with pytest.raises(us.errors.CheckpointError):
             us.optim.load(path, lr=0.5)
     for bad in (tmp_path, tmp_path / "none"):
-        with pytest.raises(us.errors.CheckpointError, match="is not a regular file"):
+        with pytest.raises(us.errors.CheckpointError, match="is not a regular file|does not exist"):
             us.optim.load(bad)
 
 
