@@ -241,12 +241,18 @@ def test_a_schedule_is_part_of_the_state_and_a_callable_is_not():
         us.optim.from_state({**optimizer.state(), "rule": "Magic"})
 
 
-@pytest.mark.parametrize("state", (None, "bfloat16", "int8"))
-@every_full_case
+# rules with trust ratios keep theta's dtype
+FORMATS = [
+    (rule, hyper, state)
+    for rule, hyper in FULL
+    for state in (None, "bfloat16", "int8")
+    if state is None or RULES[rule].elementwise
+]
+
+
+@pytest.mark.parametrize(("rule", "hyper", "state"), FORMATS, ids=case_id)
 @every_dtype
 def test_a_file_continues_to_the_bit(rule, hyper, dtype, state, tmp_path):
-    if state is not None and not RULES[rule].elementwise:
-        pytest.skip("rules with trust ratios keep theta's dtype")
     theta, gradients = problem(301, dtype, steps=6)
     optimizer = build(rule, {**hyper, "state": state, "per_block": {"b": {"lr": 0.5}}})
     optimizer.init([("a", slice(0, 3), (3,)), ("b", slice(3, 301), (2, 149))])
