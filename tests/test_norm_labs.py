@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import unstuck as us
+from unstuck.labs import norm_placement
+from unstuck.labs.digit_training import deep, digits_in_two, enlarge, learn
+from unstuck.labs.passes import backward, cross_entropy, forward
 
 pytest.importorskip("matplotlib", reason="needs matplotlib")
 
@@ -31,6 +34,114 @@ def test_features_alike_need_no_scaling():
     run = us.labs.run("feature-scale", ratio=1.0, offset=0.0, correlation=0.0)
     assert not run.holds
     assert run.results["forms"]["as they are"]["condition"] < 2.0
+
+
+# --- what the labs on batch normalisation share ---
+
+
+@pytest.mark.parametrize("activation", [us.nn.Sigmoid, us.nn.ReLU])
+@pytest.mark.parametrize("norm", ["none", "before", "after"])
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_traced_passes_are_the_engines(activation, norm, mode):
+    rng = np.random.default_rng(3)
+    net = us.nn.Network(*deep(2, 7, activation, norm), input_shape=(64,), seed=1, dtype="float64")
+    net.theta[:] += 0.1 * rng.standard_normal(net.n)
+    for name, where, _ in net.buffer_blocks:
+        if "running" in name:
+            net.buffers[where] += 0.3 * rng.random(where.stop - where.start)
+    X, y = rng.standard_normal((23, 64)), rng.integers(0, 10, 23)
+    land = us.NetworkLandscape(net, us.nn.CrossEntropy(), X, y, mode=mode)
+    trace = forward(net, net.theta, X, training=mode == "train")
+    loss, d_logits = cross_entropy(trace.values[-1], y)
+    gradient, deltas = backward(trace, d_logits)
+    wanted = land.gradient(net.theta)
+    assert loss == pytest.approx(wanted[0], rel=1e-12)
+    np.testing.assert_allclose(gradient, wanted[1], rtol=1e-9, atol=1e-12)
+    assert [d.shape for d in deltas] == [v.shape for v in trace.values]
+    if mode == "eval":
+        for (_, engine), own in zip(net.activations(X), trace.values[1:], strict=True):
+            np.testing.assert_allclose(own, engine, rtol=1e-9, atol=1e-12)
+
+
+def test_traced_gradients_at_every_layer_are_differences():
+    rng = np.random.default_rng(4)
+    net = us.nn.Network(*deep(2, 5, us.nn.Sigmoid, "before"), input_shape=(64,), seed=1, dtype="float64")
+    X, y = rng.standard_normal((6, 64)), rng.integers(0, 10, 6)
+    noise = (rng.uniform(0.5, 1.5, (6, 5)), rng.standard_normal((6, 5)))
+
+    def loss(moved, at=net.theta):
+        return cross_entropy(forward(net, at, moved, noise=lambda i, shape: noise).values[-1], y)[0]
+
+    trace = forward(net, net.theta, X, noise=lambda i, shape: noise)
+    gradient, deltas = backward(trace, cross_entropy(trace.values[-1], y)[1])
+    h = 1e-6
+    for i, j in [(0, 3), (5, 60)]:
+        step = np.zeros_like(X)
+        step[i, j] = h
+        assert deltas[0][i, j] == pytest.approx((loss(X + step) - loss(X - step)) / (2 * h), rel=1e-5, abs=1e-9)
+    v = rng.standard_normal(net.n)
+    slope = (loss(X, net.theta + h * v) - loss(X, net.theta - h * v)) / (2 * h)
+    assert gradient @ v == pytest.approx(slope, rel=1e-6)
+
+
+def test_learning_measures_what_the_network_predicts():
+    data = digits_in_two(0)
+    assert len(data.X) + len(data.X_rest) == 1797
+    np.testing.assert_allclose(data.X.mean(axis=0), 0.0, atol=1e-5)
+    found = learn(deep(1, 16, us.nn.ReLU), data, 0.05, seed=0, updates=40, every=20)
+    np.testing.assert_array_equal(found.updates, [0, 20, 40])
+    assert found.accuracy[-1] == np.mean(found.net.predict(data.X_rest).argmax(axis=1) == data.y_rest)
+    assert found.accuracy[-1] > 0.5 > found.accuracy[0]
+    assert found.first(found.accuracy[-1]) == 40 or found.accuracy[1] >= found.accuracy[-1]
+    assert found.first(1.01) == np.inf
+    lost = learn(deep(1, 16, us.nn.ReLU), data, 1e30, seed=0, updates=40, every=20)
+    assert not lost.finite
+    assert lost.accuracy[-1] == 0.1
+
+
+def test_enlarging_spares_the_outputs_and_the_norms():
+    net = us.nn.Network(*deep(2, 5, us.nn.ReLU, "before"), input_shape=(64,), seed=1)
+    before = net.theta.copy()
+    enlarge(net, 3.0)
+    changed = {name for name, where, _ in net.blocks if (net.theta[where] != before[where]).any()}
+    assert changed == {"0.weight", "3.weight"}
+    np.testing.assert_allclose(net.block("0.weight").ravel(), 3.0 * before[: 64 * 5], rtol=1e-6)
+
+
+# --- norm-placement ---
+
+
+def test_norm_placement(tmp_path):
+    run = us.labs.run("norm-placement")
+    assert run.holds, run.sentence
+    json.dumps(run.to_dict(), allow_nan=False)
+    assert run.save(tmp_path / "figure.png").stat().st_size > 20_000
+    found = run.results
+    for place in norm_placement.PLACES:
+        side = found["either_side"][place]
+        assert np.all(np.asarray(side["passed"]) <= 0.25)
+        assert np.all(np.asarray(side["z"]) > 0)
+    # normalised before it, a sigmoid passes the same whatever the weights
+    np.testing.assert_allclose(found["passed"]["before"], 0.212, atol=0.005)
+    assert found["passed"]["after"][-1] < 0.1
+    assert found["saturated"]["after"][-1] > 0.5 > 0.01 > found["saturated"]["before"][-1]
+    # without normalisation a quarter passes at every layer, and the gradient shrinks geometrically
+    plain, normed = (np.asarray(found["either_side"][place]["z"]) for place in ("none", "before"))
+    assert plain[-1] > 100 * plain[0]
+    assert normed[-1] < 2 * normed[0]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"depth": 1, "sizes": (1e4,)}, {"rates": (100.0,)}, {"width": 2, "sizes": (1e-3,)}]
+)
+def test_norm_placement_at_odd_settings(settings, tmp_path):
+    run = us.labs.run("norm-placement", **{"rates": (0.1,), "updates": 10, "seeds": 1, **settings})
+    assert not run.holds
+    json.dumps(run.to_dict(), allow_nan=False)
+    run.save(tmp_path / "figure.svg")
+
+
+# --- feature-scale ---
 
 
 @pytest.mark.parametrize("settings", [{"steps": 1}, {"ratio": 1e-6}, {"ratio": 1e6, "steps": 50}, {"noise": 100.0}])

@@ -13,5 +13,6 @@ MODULES: dict[str, str] = {
     "warm-up": "warm_up",
     "summary": "summary",
     "feature-scale": "feature_scale",
+    "norm-placement": "norm_placement",
 }
 NAMES: tuple[str, ...] = tuple(MODULES)
