@@ -8,6 +8,7 @@ void bind_norm(py::module_ &m);
 void bind_objective(py::module_ &m);
 void bind_optim(py::module_ &m);
 void bind_parallel(py::module_ &m);
+void bind_quadrature(py::module_ &m);
 } // namespace unstuck::bindings
 
 PYBIND11_MODULE(UNSTUCK_MODULE, m) {
@@ -30,4 +31,5 @@ PYBIND11_MODULE(UNSTUCK_MODULE, m) {
   bind_objective(m);
   bind_optim(m);
   bind_parallel(m);
+  bind_quadrature(m);
 }
