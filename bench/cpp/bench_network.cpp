@@ -37,14 +37,18 @@ struct Problem {
   std::vector<float> theta;
 
   Problem(std::vector<std::int64_t> sizes, std::int64_t samples) : widths(sizes), rows(samples) {
-    std::vector<nn::LayerSpec> specs;
+    std::vector<nn::NodeSpec> specs;
+    const auto add = [&specs](const nn::LayerSpec &layer) {
+      const auto i = std::ssize(specs);
+      specs.push_back({std::to_string(i), layer, i - 1});
+    };
     for (std::size_t i = 0; i + 1 < widths.size(); ++i) {
-      specs.push_back({"Linear",
-                       {{"in", static_cast<double>(widths[i])},
-                        {"out", static_cast<double>(widths[i + 1])},
-                        {"bias", 1.0}}});
+      add({"Linear",
+           {{"in", static_cast<double>(widths[i])},
+            {"out", static_cast<double>(widths[i + 1])},
+            {"bias", 1.0}}});
       if (i + 2 < widths.size())
-        specs.push_back({"Tanh", {}});
+        add({"Tanh", {}});
     }
     x = normal(rows * widths.front(), 1.0f);
     for (std::int64_t i = 0; i < rows; ++i)

@@ -12,11 +12,14 @@ namespace {
 
 using nn::Network;
 
-std::vector<nn::LayerSpec> unpack_specs(const py::sequence &items) {
-  std::vector<nn::LayerSpec> specs;
+// (name, kind, options, source, second) of every node
+std::vector<nn::NodeSpec> unpack_specs(const py::sequence &items) {
+  using Item = std::tuple<std::string, std::string, std::map<std::string, double>, std::int64_t,
+                          std::int64_t>;
+  std::vector<nn::NodeSpec> specs;
   for (const py::handle item : items) {
-    const auto pair = item.cast<std::pair<std::string, std::map<std::string, double>>>();
-    specs.push_back({pair.first, pair.second});
+    const auto [name, kind, options, source, second] = item.cast<Item>();
+    specs.push_back({name, {kind, options}, source, second});
   }
   return specs;
 }
@@ -49,15 +52,15 @@ py::array_t<T> predict(const Network<T> &network, const py::object &theta,
 // Outputs of every layer for few samples (all rows at once).
 template <class T>
 py::list activations(const Network<T> &network, const py::object &theta, const py::object &buffers,
-                     const py::object &x) {
+                     const py::object &x, bool training) {
   const auto t = input<T>(theta, "theta", {network.size()});
   const auto b = input<T>(buffers, "buffers", {network.buffer_size()});
   const auto rows = input<T>(x, "X", {-1, network.inputs()});
   nn::Tape<T> tape(network, rows.shape(0), nn::Keep::outputs, 0);
   {
     const py::gil_scoped_release release;
-    nn::forward(network, nn::Team{true}, rows.shape(0), nn::Point<T>{t.data(), b.data()},
-                rows.data(), tape);
+    nn::forward(network, nn::Team{true, nullptr, training}, rows.shape(0),
+                nn::Point<T>{t.data(), b.data(), training}, rows.data(), tape);
   }
   py::list list;
   for (std::size_t i = 0; i < network.depth(); ++i) {
@@ -83,7 +86,8 @@ template <class T> void bind_type(py::module_ &m, const char *name) {
       .def_property_readonly("buffer_starts", &Network<T>::buffer_starts)
       .def("check_batch", &Network<T>::check_batch, py::arg("rows"))
       .def("predict", &predict<T>, py::arg("theta"), py::arg("buffers"), py::arg("X"))
-      .def("activations", &activations<T>, py::arg("theta"), py::arg("buffers"), py::arg("X"));
+      .def("activations", &activations<T>, py::arg("theta"), py::arg("buffers"), py::arg("X"),
+           py::arg("training"));
 }
 
 } // namespace

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from . import _core
 from .errors import ArgumentError, ArgumentTypeError, BudgetError, NonFiniteError
 from .landscape import Block, check_theta
-from .nn.layers import Layer
+from .nn.layer import Layer
 from .nn.losses import Loss
 from .nn.network import Network
 from .operators import HessianOperator
@@ -175,12 +175,13 @@ class NetworkLandscape:
 
     def at_kink(self, theta: Any) -> bool:
         """Whether a unit with a kinked activation (ReLU, LeakyReLU, ELU with alpha ≠ 1) is exactly at 0 somewhere."""
-        kinked = [i for i, layer in enumerate(self.net.layers) if i and _has_kink(layer)]
-        if not kinked:
-            return False
-        for start in range(0, self.X.shape[0], 1024):
-            outputs = self.net.activations(self.X[start : start + 1024].reshape(-1, *self.net.input_shape), theta)
-            if any((outputs[i - 1][1] == 0).any() for i in kinked):
+        nodes = self.net._wiring.nodes
+        kinked = [node for node in nodes if node.source >= 0 and _has_kink(node.layer)]
+        rows = self.X.shape[0] if self.mode == "train" else 1024  # in training all samples are one batch
+        for start in range(0, self.X.shape[0] if kinked else 0, rows):
+            X = self.X[start : start + rows].reshape(-1, *self.net.input_shape)
+            outputs = self.net.activations(X, theta, self.mode)
+            if any((outputs[node.source][1] == 0).any() for node in kinked):
                 return True
         return False
 
@@ -222,8 +223,10 @@ class NetworkLandscape:
         return StepRecord(losses[:kept], norms[:kept], done, stop or None, error)
 
 
-def _has_kink(layer: Layer) -> bool:
-    return layer.kind in ("ReLU", "LeakyReLU") or (layer.kind == "ELU" and getattr(layer, "alpha", 1.0) != 1.0)
+def _has_kink(layer: Layer | None) -> bool:
+    return layer is not None and (
+        layer.kind in ("ReLU", "LeakyReLU") or (layer.kind == "ELU" and getattr(layer, "alpha", 1.0) != 1.0)
+    )
 
 
 def _penalty(l2: Any) -> float:

@@ -22,7 +22,7 @@ HessianProduct<T>::HessianProduct(const Objective<T> &objective, Point<T> point,
     : objective_(objective), theta_(point.theta, point.theta + objective.network().size()),
       buffers_(point.buffers, point.buffers + objective.network().buffer_size()),
       training_(point.training),
-      plan_(chosen.count, objective.network().size(), objective.coupled(point)),
+      plan_(chosen.count, objective.network().cost(), objective.coupled(point)),
       denominator_(objective.denominator(chosen)) {
   if (chosen.index)
     index_.assign(chosen.index, chosen.index + chosen.count);
@@ -67,13 +67,13 @@ void HessianProduct<T>::primal(Team team, Plan::Range range, Tape<T> &tape,
 
 template <class T> void HessianProduct<T>::keep_primal(const Poll &poll) {
   const Network<T> &network = objective_.network();
-  const std::int64_t chunks = plan_.chunks_per_group(), n = network.size();
+  const std::int64_t chunks = plan_.chunks_per_group(), work = network.cost().work;
   const std::int64_t loss_row = objective_.loss_function().saved_per_row(network.outputs());
   kept_.resize(static_cast<std::size_t>(plan_.groups * chunks));
   for (std::int64_t c = 0; c < chunks; ++c) {
     if (poll)
       poll();
-    parallel_blocks(plan_.groups, plan_.tiles ? 0 : plan_.rows * n / 8,
+    parallel_blocks(plan_.groups, plan_.tiles ? 0 : plan_.rows * work / 8,
                     [&](std::int64_t group, int) {
                       const Plan::Range range = plan_.range(group, c);
                       if (range.count <= 0)
@@ -85,7 +85,7 @@ template <class T> void HessianProduct<T>::keep_primal(const Poll &poll) {
                                               objective_.data());
                       kept.rows = kept.gathered.fill(objective_.data(), selection(), range,
                                                      network.inputs(), network.outputs());
-                      primal(team(poll), range, kept.tape, kept.rows);
+                      primal(team(poll, range), range, kept.tape, kept.rows);
                     });
   }
 }
@@ -96,7 +96,7 @@ void HessianProduct<T>::add_product(Team team, Plan::Range range, const Tape<T> 
   const Network<T> &network = objective_.network();
   tangent_forward(network, team, range.count, theta_.data(), v, x, tape, tangent);
   objective_.loss_function().tangent(range.count, network.outputs(), tape.loss, tangent.r_h.back(),
-                                     tangent.r_delta[0]);
+                                     tangent.r_delta.back());
   tangent_backward(network, team, range.count, theta_.data(), v, x, tape, tangent, result);
 }
 
@@ -122,7 +122,8 @@ void HessianProduct<T>::apply(const T *vectors, std::int64_t count, T *products,
   const std::int64_t n = size(), one = plan_.groups * n * static_cast<std::int64_t>(sizeof(T));
   std::int64_t block = std::max<std::int64_t>(1, part_bytes_ / one);
   if (!plan_.tiles) // tiles poll within a chunk
-    block = std::min(block, std::max(kPollVectors, plan_.chunks_per_poll(6 * n)));
+    block = std::min(
+        block, std::max(kPollVectors, plan_.chunks_per_poll(6 * objective_.network().cost().work)));
   for (std::int64_t first = 0; first < count; first += block)
     apply_block(vectors + first * n, std::min(block, count - first), products + first * n, poll);
 }
@@ -143,7 +144,7 @@ void HessianProduct<T>::apply_block(const T *vectors, std::int64_t count, T *pro
       for (std::int64_t i = begin; i < end; ++i)
         products[i] = l2 * vectors[i];
     });
-  const Team team = this->team(poll);
+  const std::int64_t work = objective_.network().cost().work;
   // a task: one group with one vector when the primal pass is kept, else with all vectors
   const std::int64_t split = report_.cached ? count : 1, each = count / split;
   const auto task = [&](std::int64_t group, std::int64_t first_vector, std::int64_t chunk,
@@ -151,6 +152,7 @@ void HessianProduct<T>::apply_block(const T *vectors, std::int64_t count, T *pro
     const Plan::Range range = plan_.range(group, chunk);
     if (range.count <= 0)
       return;
+    const Team team = this->team(poll, range);
     const Tape<T> *tape = &slot.tape;
     const T *x = nullptr;
     T *part = parts + (group * count + first_vector) * n;
@@ -167,12 +169,12 @@ void HessianProduct<T>::apply_block(const T *vectors, std::int64_t count, T *pro
       add_product(team, range, *tape, x, vectors + (first_vector + j) * n, slot.tangent,
                   part + j * n);
   };
-  const std::int64_t length = plan_.chunks_per_poll(6 * n * count);
+  const std::int64_t length = plan_.chunks_per_poll(6 * work * count);
   for (std::int64_t wave = 0; wave < chunks; wave += length) {
     if (poll)
       poll();
     parallel_blocks(
-        plan_.groups * split, plan_.tiles ? 0 : plan_.rows * n * count / 8,
+        plan_.groups * split, plan_.tiles ? 0 : plan_.rows * work * count / 8,
         [&](std::int64_t id, int slot) {
           const std::int64_t group = id / split, first_vector = id % split * each;
           if (wave == 0 && !direct)

@@ -18,6 +18,13 @@ std::int64_t ParameterShape::size() const {
   return size;
 }
 
+template <class T> std::int64_t Layer<T>::work_per_row() const {
+  std::int64_t sum = 0;
+  for (const ParameterShape &parameter : parameters())
+    sum += parameter.size();
+  return sum;
+}
+
 template <class T>
 void Layer<T>::keep_bend(Team, std::int64_t, const T *, const T *, const T *, const T *,
                          T *) const {}
@@ -25,8 +32,8 @@ void Layer<T>::keep_bend(Team, std::int64_t, const T *, const T *, const T *, co
 template <class T> void Layer<T>::update_buffers(std::int64_t, const T *, T *) const {}
 
 std::vector<std::string> layer_kinds() {
-  std::vector<std::string> kinds{"Linear", "BatchNorm"};
-  for (const auto &more : {normalization_kinds(), activation_kinds()})
+  std::vector<std::string> kinds{"Linear", "BatchNorm", "Dropout"};
+  for (const auto &more : {normalization_kinds(), activation_kinds(), pooling_kinds()})
     kinds.insert(kinds.end(), more.begin(), more.end());
   return kinds;
 }
@@ -35,13 +42,12 @@ template <class T>
 std::unique_ptr<Layer<T>> make_layer(const LayerSpec &spec, std::int64_t inputs) {
   if (spec.kind == "Linear")
     return make_linear<T>(spec, inputs);
-  if (auto layer = make_batch_norm<T>(spec, inputs))
-    return layer;
-  if (auto layer = make_normalization<T>(spec, inputs))
-    return layer;
-  auto layer = make_activation<T>(spec, inputs);
-  require(layer != nullptr, "unknown layer kind `", spec.kind, "`");
-  return layer;
+  for (const auto make : {make_batch_norm<T>, make_normalization<T>, make_pooling<T>,
+                          make_dropout<T>, make_activation<T>})
+    if (auto layer = make(spec, inputs))
+      return layer;
+  require(false, "unknown layer kind `", spec.kind, "`");
+  return nullptr;
 }
 
 template class Layer<float>;

@@ -89,10 +89,11 @@ double Objective<T>::run_chunks(const Plan &plan, Point<T> point, Selection sele
   const double total = denominator(selection);
   if (point.training)
     network_->check_batch(selection.count);
-  const Team team{plan.tiles, &poll, point.training};
+  const std::int64_t work = network_->cost().work;
   const auto chunk = [&](std::int64_t group, Plan::Range range, int slot_index) {
     auto &slot = space.slots[static_cast<std::size_t>(slot_index)];
     const Rows<T> rows = slot.gathered.fill(data_, selection, range, in, out);
+    const Team team{plan.tiles, &poll, point.training, range.begin};
     forward(*network_, team, range.count, point, rows.x, slot.tape);
     T *delta = gradients ? slot.tape.delta.back() : nullptr;
     space.losses[static_cast<std::size_t>(group)] +=
@@ -100,12 +101,12 @@ double Objective<T>::run_chunks(const Plan &plan, Point<T> point, Selection sele
     if (gradients)
       backward(*network_, team, range.count, point.theta, rows.x, slot.tape, gradients + group * n);
   };
-  const std::int64_t wave = plan.chunks_per_poll(gradients ? 3 * n : n);
+  const std::int64_t wave = plan.chunks_per_poll(gradients ? 3 * work : work);
   for (std::int64_t first = 0; first < plan.chunks_per_group(); first += wave) {
     if (poll)
       poll();
     parallel_blocks(
-        plan.groups, plan.tiles ? 0 : plan.rows * n / 8,
+        plan.groups, plan.tiles ? 0 : plan.rows * work / 8,
         [&](std::int64_t group, int slot) {
           const std::int64_t last = std::min(plan.chunks_per_group(), first + wave);
           for (std::int64_t c = first; c < last; ++c)
@@ -135,7 +136,7 @@ template <class T> double Objective<T>::penalty(const T *theta) const {
 template <class T>
 double Objective<T>::loss(Point<T> point, Selection selection, Workspace<T> &space,
                           const Poll &poll) const {
-  const Plan plan(selection.count, network_->size(), coupled(point));
+  const Plan plan(selection.count, network_->cost(), coupled(point));
   prepare(plan, Keep::outputs, space);
   return run_chunks(plan, point, selection, nullptr, space, poll) + penalty(point.theta);
 }
@@ -144,7 +145,7 @@ template <class T>
 typename Objective<T>::Value Objective<T>::gradient(Point<T> point, Selection selection,
                                                     T *gradient, Workspace<T> &space,
                                                     const Poll &poll) const {
-  const Plan plan(selection.count, network_->size(), coupled(point));
+  const Plan plan(selection.count, network_->cost(), coupled(point));
   const std::int64_t n = network_->size();
   prepare(plan, Keep::slopes, space);
   T *parts = gradient;
@@ -221,7 +222,7 @@ void Objective<T>::update_buffers(std::int64_t rows, const Workspace<T> &space, 
 template <class T>
 void predict(const Network<T> &network, Point<T> point, const T *x, std::int64_t rows, T *out,
              const Poll &poll) {
-  const Plan plan(rows, network.size());
+  const Plan plan(rows, network.cost());
   const int slots =
       plan.tiles ? 1 : static_cast<int>(std::min<std::int64_t>(thread_count(), plan.groups));
   std::vector<Tape<T>> tapes;
@@ -231,7 +232,7 @@ void predict(const Network<T> &network, Point<T> point, const T *x, std::int64_t
     if (poll)
       poll();
     parallel_blocks(
-        plan.groups, plan.tiles ? 0 : plan.rows * network.size() / 32,
+        plan.groups, plan.tiles ? 0 : plan.rows * network.cost().work / 32,
         [&](std::int64_t group, int slot) {
           const Plan::Range range = plan.range(group, c);
           if (range.count <= 0)

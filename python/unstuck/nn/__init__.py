@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from . import init
-from .layers import (
-    ELU,
-    GELU,
-    BatchNorm,
-    GroupNorm,
-    Identity,
-    Layer,
-    LayerNorm,
-    LeakyReLU,
-    Linear,
-    ReLU,
-    RMSNorm,
-    Sigmoid,
-    SiLU,
-    Softplus,
-    Tanh,
-)
+from .activation import ELU, GELU, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from .containers import Flatten, Residual, Sequential, Unflatten
+from .dropout import Dropout
+from .layer import Layer
+from .linear import Linear
 from .losses import MSE, BCEWithLogits, CrossEntropy, Huber, Loss
 from .network import Network
+from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from .pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 
 __all__ = [
     "Network",
     "Layer",
+    "Sequential",
+    "Residual",
+    "Flatten",
+    "Unflatten",
+    "MaxPool2d",
+    "AvgPool2d",
+    "GlobalAvgPool2d",
+    "Dropout",
     "Linear",
     "BatchNorm",
     "LayerNorm",

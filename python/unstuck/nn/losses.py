@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..real_array import real_array
-from .layers import _number
+from .layer import number
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class CrossEntropy(Loss):
     kind: ClassVar[str] = "CrossEntropy"
 
     def __post_init__(self) -> None:
-        smoothing = _number("label_smoothing", self.label_smoothing)
+        smoothing = number("label_smoothing", self.label_smoothing)
         if not 0.0 <= smoothing < 1.0:
             raise ArgumentError(f"`label_smoothing` must be in [0, 1), got {smoothing}")
         object.__setattr__(self, "label_smoothing", smoothing)
@@ -88,7 +88,7 @@ class Huber(Loss):
     kind: ClassVar[str] = "Huber"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "delta", _number("delta", self.delta, 0.0))
+        object.__setattr__(self, "delta", number("delta", self.delta, 0.0))
 
     def options(self) -> dict[str, float]:
         """The numbers that the core builds the loss from."""

@@ -6,8 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,9 @@ from ..errors import ArgumentError, ArgumentTypeError, CheckpointError
 from ..landscape import Block, check_theta
 from ..real_array import plain, real_array
 from .init import Initialiser, as_initialiser
-from .layers import Layer, describe, restore
+from .kinds import describe, restore
+from .layer import Layer
+from .wiring import Wiring, wire
 
 Array = NDArray[Any]
 
@@ -40,7 +41,8 @@ class Network:
     Attributes:
         theta: the parameters (n,); one writable array for the network's whole life. Change it in place.
         blocks: [(name, slice, shape)] in the order of torch.nn's parameters(),
-            e.g. ("0.weight", slice(0, 8192), (128, 64)).
+            e.g. ("0.weight", slice(0, 8192), (128, 64)); within a Residual "3.0.weight", "3.shortcut.weight".
+        output_shape: shape of one output, e.g. (10,).
         buffers: what training changes without a gradient, e.g. running statistics (m,); writable, one array.
         buffer_blocks: [(name, slice, shape)] of `buffers`, e.g. ("1.running_mean", slice(0, 128), (128,)).
 
@@ -65,7 +67,8 @@ class Network:
         self.seed = _seed(seed)
         self.dtype = np.dtype(name)
         self.init = as_initialiser(init)
-        self._core = _built(layers, self.input_shape, name)
+        self._wiring, self.output_shape = wire(layers, self.input_shape)
+        self._core = _built(self._wiring, self.input_shape, name)
         self.blocks: list[Block] = [(b, slice(start, stop), shape) for b, start, stop, shape in self._core.blocks]
         self._theta: Array = np.empty(self._core.size, dtype=self.dtype)
         self.buffer_blocks: list[Block] = [
@@ -97,14 +100,17 @@ class Network:
     def reinitialise(self, seed: int | None = None) -> None:
         """Draw the initial weights again into `theta`, from the network's own seed or another."""
         chosen = self.seed if seed is None else _seed(seed)
-        streams = np.random.SeedSequence(chosen).spawn(len(self.layers))
-        for i, layer in enumerate(self.layers):
-            own = {
-                name.partition(".")[2]: (where, shape) for name, where, shape in self.blocks if name.startswith(f"{i}.")
-            }
-            shapes = {name: shape for name, (_, shape) in own.items()}
-            values = layer.start(shapes, self.init, np.random.default_rng(streams[i]))
-            for name, (where, _) in own.items():
+        streams = np.random.SeedSequence(chosen).spawn(len(self._wiring.nodes))
+        own: dict[str, dict[str, tuple[slice, tuple[int, ...]]]] = {}
+        for name, where, shape in self.blocks:
+            layer, _, parameter = name.rpartition(".")
+            own.setdefault(layer, {})[parameter] = (where, shape)
+        for node, stream in zip(self._wiring.nodes, streams, strict=True):
+            if node.layer is None or node.name not in own:
+                continue
+            shapes = {name: shape for name, (_, shape) in own[node.name].items()}
+            values = node.layer.start(shapes, self.init, np.random.default_rng(stream))
+            for name, (where, _) in own[node.name].items():
                 self._theta[where] = values[name].ravel()
         for (_, where, _), start in zip(self.buffer_blocks, self._core.buffer_starts, strict=True):
             self._buffers[where] = start
@@ -117,14 +123,27 @@ class Network:
         raise ArgumentError(f"`name` must be one of {', '.join(b[0] for b in self.blocks)}, got {str(name)[:60]!r}")
 
     def predict(self, X: Any, theta: Any = None) -> Array:
-        """Outputs (N, out) for samples X (N, *input_shape), in eval mode; NaN in X comes out as NaN."""
+        """Outputs (N, *output_shape) for samples X (N, *input_shape), in eval mode; NaN in X comes out as NaN."""
         result: Array = self._core.predict(self._point(theta), self._buffers, self._rows(X))
-        return result
+        return result.reshape(-1, *self.output_shape)
 
-    def activations(self, X: Any, theta: Any = None) -> list[tuple[str, Array]]:
-        """[(layer name, its outputs (N, width))] for every layer, e.g. ("1.Tanh", …), in eval mode."""
-        outputs = self._core.activations(self._point(theta), self._buffers, self._rows(X))
-        return [(f"{i}.{layer.kind}", h) for i, (layer, h) in enumerate(zip(self.layers, outputs, strict=True))]
+    def activations(
+        self, X: Any, theta: Any = None, mode: Literal["eval", "train"] = "eval"
+    ) -> list[tuple[str, Array]]:
+        """[(layer name, its outputs (N, …))] for every layer, e.g. ("1.Tanh", …).
+
+        Args:
+            X: samples (N, *input_shape); in "train" they are one batch.
+            theta: the parameters (n,); None: the network's own.
+            mode: whether BatchNorm uses its running statistics or those of X, and Dropout lets everything pass.
+        """
+        if mode not in ("eval", "train"):
+            raise ArgumentError(f'`mode` must be "eval" or "train", got {mode!r}')
+        rows = self._rows(X)
+        if mode == "train":
+            self._core.check_batch(rows.shape[0])
+        outputs = self._core.activations(self._point(theta), self._buffers, rows, mode == "train")
+        return [(node.title, h.reshape(-1, *node.shape)) for node, h in zip(self._wiring.nodes, outputs, strict=True)]
 
     def _point(self, theta: Any) -> Array:
         return self._theta if theta is None else check_theta(theta, self.n, self.dtype)
@@ -192,7 +211,7 @@ class Network:
             if theta is None or theta.dtype != name or theta.ndim != 1:
                 raise CheckpointError(f"`theta` is missing or not a vector of {name}")
             # before anything of that size is allocated
-            described = _built(layers, _shape(shape), name).size
+            described = _built(wire(layers, _shape(shape))[0], _shape(shape), name).size
             if described != theta.size:
                 raise CheckpointError(f"the header describes {described} parameters, the file holds {theta.size}")
             net = cls(
@@ -219,9 +238,9 @@ class Network:
         return f"Network({inner}, {shape}): {self.n} parameters"
 
 
-def _built(layers: Sequence[Layer], input_shape: tuple[int, ...], dtype: str) -> Any:
+def _built(wiring: Wiring, input_shape: tuple[int, ...], dtype: str) -> Any:
     """The core's network, without parameters."""
-    return getattr(_core, _CORES[dtype])([(x.kind, x.options()) for x in layers], math.prod(input_shape))
+    return getattr(_core, _CORES[dtype])(wiring.specs(), math.prod(input_shape))
 
 
 def _dtype_name(dtype: Any) -> str:

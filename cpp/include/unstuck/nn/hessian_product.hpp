@@ -51,7 +51,9 @@ private:
   void apply_block(const T *vectors, std::int64_t count, T *products, const Poll &poll);
   void prepare_slots();
   Point<T> point() const { return {theta_.data(), buffers_.data(), training_}; }
-  Team team(const Poll &poll) const { return {plan_.tiles, &poll, training_}; }
+  Team team(const Poll &poll, Plan::Range range) const {
+    return {plan_.tiles, &poll, training_, range.begin};
+  }
   Selection selection() const { return {index_.empty() ? nullptr : index_.data(), plan_.rows}; }
 
   const Objective<T> &objective_;

@@ -41,6 +41,9 @@ public:
   virtual std::int64_t bend_per_row() const { return 0; }
   virtual std::int64_t slope_per_pass() const { return 0; } // kept besides, once for all rows
 
+  // Multiply-adds of a forward pass over one sample.
+  virtual std::int64_t work_per_row() const;
+
   // What training changes without a gradient: {name, shape} and where each starts.
   struct Buffer {
     ParameterShape parameter;
@@ -88,7 +91,7 @@ template <class T> std::unique_ptr<Layer<T>> make_layer(const LayerSpec &spec, s
 template <class T>
 std::unique_ptr<Layer<T>> make_linear(const LayerSpec &spec, std::int64_t inputs);
 
-// Null when `spec` names no activation, or no normalisation, or not BatchNorm.
+// Null when `spec` names no layer of the family.
 template <class T>
 std::unique_ptr<Layer<T>> make_activation(const LayerSpec &spec, std::int64_t inputs);
 
@@ -98,9 +101,16 @@ std::unique_ptr<Layer<T>> make_batch_norm(const LayerSpec &spec, std::int64_t in
 template <class T>
 std::unique_ptr<Layer<T>> make_normalization(const LayerSpec &spec, std::int64_t inputs);
 
+template <class T>
+std::unique_ptr<Layer<T>> make_pooling(const LayerSpec &spec, std::int64_t inputs);
+
+template <class T>
+std::unique_ptr<Layer<T>> make_dropout(const LayerSpec &spec, std::int64_t inputs);
+
 // The kinds that make_layer knows, for bindings and tests.
 std::vector<std::string> layer_kinds();
 std::vector<std::string> normalization_kinds();
 std::vector<std::string> activation_kinds();
+std::vector<std::string> pooling_kinds();
 
 } // namespace unstuck::nn

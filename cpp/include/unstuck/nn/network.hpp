@@ -1,4 +1,5 @@
-// A network: a sequence of layers over one flat parameter vector, and the tape that a pass writes.
+// A network: layers wired to each other over one flat parameter vector, and the tape that a pass
+// writes.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -7,6 +8,7 @@
 
 #include "unstuck/aligned.hpp"
 #include "unstuck/nn/layer.hpp"
+#include "unstuck/nn/plan.hpp"
 
 namespace unstuck::nn {
 
@@ -16,23 +18,55 @@ struct Block {
   std::vector<std::int64_t> shape;
 };
 
+constexpr std::int64_t kInput = -1; // a source: the samples themselves
+constexpr std::int64_t kNone = -2;  // no source
+
+// A layer in its place. Sources are indices of earlier nodes, or kInput. With a `second` source the
+// node is the sum of both and its layer only says the size. The last node is the output.
+struct NodeSpec {
+  std::string name; // "3.0": its parameters are "3.0.weight", "3.0.bias"
+  LayerSpec layer;
+  std::int64_t source = kInput, second = kNone;
+};
+
 template <class T> class Network {
 public:
-  Network(const std::vector<LayerSpec> &specs, std::int64_t inputs);
+  Network(const std::vector<NodeSpec> &specs, std::int64_t inputs);
 
   std::int64_t inputs() const { return inputs_; }
-  std::int64_t outputs() const { return outputs_; }
+  std::int64_t outputs() const { return layers_.back()->outputs(); }
   std::int64_t size() const { return size_; } // number of parameters
   std::size_t depth() const { return layers_.size(); }
   const Layer<T> &layer(std::size_t i) const { return *layers_[i]; }
-  std::int64_t offset(std::size_t i) const { return offsets_[i]; }
+  std::int64_t offset(std::size_t i) const { return places_[i].parameters; }
   const std::vector<Block> &blocks() const { return blocks_; }
 
   // Buffers of all layers, laid out like the parameters.
   std::int64_t buffer_size() const { return buffer_size_; }
-  std::int64_t buffer_offset(std::size_t i) const { return buffer_offsets_[i]; }
+  std::int64_t buffer_offset(std::size_t i) const { return places_[i].buffers; }
   const std::vector<Block> &buffer_blocks() const { return buffer_blocks_; }
   const std::vector<double> &buffer_starts() const { return buffer_starts_; } // of each block
+
+  // Where node i reads, and whether its derivative is the first to reach that source: the first
+  // writes, later ones add.
+  struct Edge {
+    std::int64_t from = kNone;
+    bool writes = true;
+  };
+  Edge source(std::size_t i) const { return places_[i].source; }
+  Edge second(std::size_t i) const { return places_[i].second; }
+  bool sum(std::size_t i) const { return places_[i].second.from != kNone; }
+
+  // Whether a value depends on the parameters: no derivative is taken of one that does not.
+  bool live(std::size_t i) const { return places_[i].live; }
+  bool live(Edge edge) const { return edge.from >= 0 && live(static_cast<std::size_t>(edge.from)); }
+
+  // Which of the buffers of `slots()` holds Rδ of node i, from its first writer to the node itself.
+  std::size_t slot(std::size_t i) const { return places_[i].slot; }
+  const std::vector<std::int64_t> &slots() const { return slots_; } // widths
+
+  // Width of the buffer in which a derivative waits to be added; 0: none is needed.
+  std::int64_t waiting() const { return waiting_; }
 
   // Whether in training the batch is one function that cannot be cut into chunks.
   bool coupled() const;
@@ -40,20 +74,31 @@ public:
   // Refuses a batch that a layer cannot be trained on; names the layer.
   void check_batch(std::int64_t rows) const;
 
-  // The first layer with parameters: no derivative is taken below it.
-  std::size_t first() const { return first_; }
-
   // Σ over layers of outputs per row: the size of a tape's row without slopes and bends.
   std::int64_t width() const;
 
+  // What a pass over one sample costs; see plan.hpp.
+  PassCost cost() const;
+
 private:
+  struct Place {
+    std::int64_t parameters = 0, buffers = 0;
+    Edge source, second;
+    bool live = false;
+    std::size_t slot = 0;
+  };
+  void add(const NodeSpec &spec);
+  std::int64_t width_at(std::int64_t source) const;
+  void order_derivatives();
+  void assign_slots();
+
   std::vector<std::unique_ptr<Layer<T>>> layers_;
-  std::vector<std::int64_t> offsets_;
+  std::vector<std::string> names_;
+  std::vector<Place> places_;
   std::vector<Block> blocks_, buffer_blocks_;
-  std::vector<std::int64_t> buffer_offsets_;
   std::vector<double> buffer_starts_;
-  std::int64_t inputs_, outputs_, size_ = 0, buffer_size_ = 0;
-  std::size_t first_ = 0;
+  std::vector<std::int64_t> slots_;
+  std::int64_t inputs_, size_ = 0, buffer_size_ = 0, waiting_ = 0;
 };
 
 // Where a network is evaluated, and how.
@@ -71,7 +116,7 @@ enum class Keep { outputs, slopes, curvature };
 template <class T> struct Tape {
   AlignedVector<T> memory;
   std::vector<T *> h, slope, delta, bend;
-  T *loss = nullptr;
+  T *loss = nullptr, *waiting = nullptr; // a derivative that is added to another
   std::int64_t rows = 0;
 
   Tape() = default;
@@ -80,18 +125,18 @@ template <class T> struct Tape {
   static std::int64_t per_pass(const Network<T> &network);
 };
 
-// Tangents of one direction: Rh[i] of every layer, and two buffers between which Rδ travels down.
+// Tangents of one direction: Rh[i] of every node, and Rδ[i] in buffers that are used again.
 template <class T> struct TangentTape {
   AlignedVector<T> memory;
-  std::vector<T *> r_h;
-  T *r_delta[2] = {nullptr, nullptr};
+  std::vector<T *> r_h, r_delta;
+  T *waiting = nullptr;
 
   TangentTape() = default;
   TangentTape(const Network<T> &network, std::int64_t rows);
   static std::int64_t per_row(const Network<T> &network);
 };
 
-// h[0 … depth−1] of `rows` samples x; slopes too when the tape keeps them.
+// h of every node for `rows` samples x; slopes too when the tape keeps them.
 template <class T>
 void forward(const Network<T> &network, Team team, std::int64_t rows, Point<T> point, const T *x,
              Tape<T> &tape);
@@ -115,7 +160,8 @@ template <class T>
 void tangent_forward(const Network<T> &network, Team team, std::int64_t rows, const T *theta,
                      const T *v, const T *x, const Tape<T> &tape, TangentTape<T> &tangent);
 
-// product += R{gradient} from Rδ of the outputs, which stands in tangent.r_delta[0].
+// product += R{gradient} from Rδ of the outputs, which stands in
+// tangent.r_delta.back().
 template <class T>
 void tangent_backward(const Network<T> &network, Team team, std::int64_t rows, const T *theta,
                       const T *v, const T *x, const Tape<T> &tape, TangentTape<T> &tangent,

@@ -5,6 +5,12 @@
 
 namespace unstuck::nn {
 
+// What a forward pass over one sample takes: multiply-adds, and numbers that it writes; and the
+// parameters, once.
+struct PassCost {
+  std::int64_t parameters = 0, work = 0, width = 0;
+};
+
 // By rows: `groups` consecutive runs of `group_rows` samples, each with its own gradient, in one
 // parallel region; the groups' gradients are added in order. By tiles: one group, chunks of rows
 // one after the other, each matrix product spread over all threads. Either way `chunk_rows` samples
@@ -16,7 +22,7 @@ struct Plan {
 
   Plan() = default;
   // coupled: the rows are one function and stay in one chunk.
-  Plan(std::int64_t rows, std::int64_t parameters, bool coupled = false);
+  Plan(std::int64_t rows, PassCost cost, bool coupled = false);
 
   std::int64_t chunks_per_group() const { return (group_rows + chunk_rows - 1) / chunk_rows; }
 

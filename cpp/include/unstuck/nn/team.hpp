@@ -28,6 +28,7 @@ struct Team {
   bool parallel = false;
   const Poll *poll = nullptr; // asked before every region of a parallel team
   bool training = false;      // layers that couple samples use the batch's own statistics
+  std::int64_t first_row = 0; // of the pass within its batch: what is random differs by sample
 
   template <class Body> void blocks(std::int64_t count, std::int64_t work, Body &&body) const {
     if (parallel) {
