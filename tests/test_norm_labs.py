@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import unstuck as us
-from unstuck.labs import norm_placement
+from unstuck.labs import batchnorm, batchnorm_measures, norm_placement
 from unstuck.labs.digit_training import deep, digits_in_two, enlarge, learn
 from unstuck.labs.passes import backward, cross_entropy, forward
 
@@ -88,7 +88,7 @@ def test_learning_measures_what_the_network_predicts():
     data = digits_in_two(0)
     assert len(data.X) + len(data.X_rest) == 1797
     np.testing.assert_allclose(data.X.mean(axis=0), 0.0, atol=1e-5)
-    found = learn(deep(1, 16, us.nn.ReLU), data, 0.05, seed=0, updates=40, every=20)
+    found = learn(deep(1, 16, us.nn.ReLU), data, 0.2, seed=0, updates=40, every=20)
     np.testing.assert_array_equal(found.updates, [0, 20, 40])
     assert found.accuracy[-1] == np.mean(found.net.predict(data.X_rest).argmax(axis=1) == data.y_rest)
     assert found.accuracy[-1] > 0.5 > found.accuracy[0]
@@ -127,7 +127,7 @@ def test_norm_placement(tmp_path):
     assert found["saturated"]["after"][-1] > 0.5 > 0.01 > found["saturated"]["before"][-1]
     # without normalisation a quarter passes at every layer, and the gradient shrinks geometrically
     plain, normed = (np.asarray(found["either_side"][place]["z"]) for place in ("none", "before"))
-    assert plain[-1] > 100 * plain[0]
+    assert plain[-1] > 20 * plain[0]
     assert normed[-1] < 2 * normed[0]
 
 
@@ -136,6 +136,96 @@ def test_norm_placement(tmp_path):
 )
 def test_norm_placement_at_odd_settings(settings, tmp_path):
     run = us.labs.run("norm-placement", **{"rates": (0.1,), "updates": 10, "seeds": 1, **settings})
+    assert not run.holds
+    json.dumps(run.to_dict(), allow_nan=False)
+    run.save(tmp_path / "figure.svg")
+
+
+# --- batchnorm ---
+
+
+@pytest.fixture(scope="module")
+def batchnorm_run():
+    return us.labs.run("batchnorm")
+
+
+def test_batchnorm(batchnorm_run, tmp_path):
+    run = batchnorm_run
+    assert run.holds, run.sentence
+    json.dumps(run.to_dict(), allow_nan=False)
+    assert run.save(tmp_path / "figure.png").stat().st_size > 20_000
+
+
+def test_a_batch_is_one_function_in_train_mode_only(batchnorm_run):
+    z, found = np.asarray(batchnorm_run.results["z"]), batchnorm_run.results["jacobian"]
+    deviation = np.sqrt(z.var() + 1e-5)
+    normed = (z - z.mean()) / deviation
+    wanted = (np.eye(8) - 1 / 8 - np.outer(normed, normed) / 8) / deviation
+    np.testing.assert_allclose(found["train"], wanted, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(found["eval"] != 0, np.eye(8, dtype=bool))
+    off = ~np.eye(16, dtype=bool)
+    for mode, coupled in (("train", True), ("eval", False)):
+        others = np.asarray(batchnorm_run.results["coupling"][mode])[off]
+        assert np.all(others > 0) if coupled else np.all(others == 0)
+
+
+def test_coupling_is_what_another_samples_pixels_do():
+    data, net = digits_in_two(0), batchnorm_measures.twin_networks(3, 16, 0)["before"]
+    found = batchnorm_measures.sample_coupling(net, data, 6, training=True)
+    X = data.X[:6].astype(np.float64)
+
+    def loss_of_first(moved):
+        trace = forward(net, net.theta.astype(np.float64), moved)
+        return cross_entropy(trace.values[-1][:1], data.y[:1])[0]
+
+    h, slopes = 1e-6, []
+    for pixel in range(64):
+        step = np.zeros_like(X)
+        step[4, pixel] = h
+        slopes.append((loss_of_first(X + step) - loss_of_first(X - step)) / (2 * h))
+    assert found[0, 4] == pytest.approx(np.linalg.norm(slopes), rel=1e-3)
+
+
+def test_gamma_and_beta_stay_frozen_and_running_means_follow(batchnorm_run):
+    results = batchnorm_run.results
+    at = np.asarray(results["measured_at"])
+    for found in results["followed"]:
+        still = at <= results["frozen"]
+        assert np.all(found["gamma"][still] == 1) and np.all(found["beta"][still] == 0)
+        assert np.all(found["gamma"][~still] != 1) and np.all(found["beta"][~still] != 0)
+    quick, usual, slow = batchnorm.running_errors(results)
+    assert usual[-1] < 0.1 < slow[-1]  # 0.99^140 = 0.24 of the start is left
+    assert quick[4] < 0.5 * usual[4]  # after 20 updates
+    np.testing.assert_array_equal(results["followed"][0]["gamma"], results["followed"][2]["gamma"])
+
+
+def test_only_speed_is_claimed_for_the_larger_rates(batchnorm_run):
+    relu = batchnorm_run.results["learning"]["ReLU"]["before"]
+    five, thirty = relu[1], relu[2]
+    assert five["arrival"] < thirty["arrival"]
+    assert five["final"] == pytest.approx(thirty["final"], abs=0.04)
+
+
+def test_the_plane_is_the_same_for_both_networks():
+    nets = batchnorm_measures.twin_networks(2, 8, 0)
+    mine, its = batchnorm_measures.plane(nets["none"], nets["before"], 0)
+    np.testing.assert_array_equal(mine[mine != 0], its[its != 0])
+    np.testing.assert_allclose(
+        np.linalg.norm(mine[0][: 64 * 8].reshape(8, 64), axis=1), np.linalg.norm(nets["none"].block("0.weight"), axis=1)
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"depth": 1, "frozen": 0, "factors": (1.0,)},
+        {"lr": 100.0, "factors": (1e3, 1e6)},
+        {"width": 2, "frozen": 1000, "every": 7},
+        {"goal": 1.0, "updates": 20, "every": 50},
+    ],
+)
+def test_batchnorm_at_odd_settings(settings, tmp_path):
+    run = us.labs.run("batchnorm", **{"width": 16, "updates": 20, "seeds": 1, "resolution": 5, **settings})
     assert not run.holds
     json.dumps(run.to_dict(), allow_nan=False)
     run.save(tmp_path / "figure.svg")

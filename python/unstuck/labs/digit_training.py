@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from ..errors import NonFiniteError
 from ..nn import BatchNorm, Layer, Linear, Network
 
+if TYPE_CHECKING:
+    from ..train import Trainer
+
 Array = NDArray[Any]
 CLASSES = 10
+BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,9 @@ def learn(
     seed: int,
     updates: int,
     every: int = 10,
-    batch_size: int = 64,
     size: float = 1.0,
 ) -> Learning:
-    """Train with momentum 0.9 and measure the validation accuracy every so many updates.
+    """Train by plain gradient descent on batches of 128, from He's weights, and measure the validation accuracy.
 
     Args:
         layers: of the network.
@@ -97,7 +100,6 @@ def learn(
         seed: of the first weights and of the order of the samples.
         updates: of the weights.
         every: updates between two measurements.
-        batch_size: samples per update.
         size: factor of the first weights of every hidden layer.
     """
     from ..network_landscape import NetworkLandscape
@@ -105,21 +107,27 @@ def learn(
     from ..optim import SGD
     from ..train import Trainer
 
-    net = Network(*layers, input_shape=(64,), seed=seed)
+    net = Network(*layers, input_shape=(64,), seed=seed, init="he_normal")
     enlarge(net, size)
     land = NetworkLandscape(net, CrossEntropy(), data.X, data.y)
-    run = Trainer(land, SGD(lr=lr, momentum=0.9), batch_size=batch_size, seed=seed)
+    run = Trainer(land, SGD(lr=lr), batch_size=BATCH, seed=seed)
     measured = range(0, updates + 1, every)
     accuracy = np.full(len(measured), 1.0 / CLASSES)
-    finite = True
     for i, done in enumerate(measured):
-        try:
-            run.fit(steps=done - run.t)
-        except NonFiniteError:
-            finite = False
+        finite = advance(run, done)
+        if not finite:
             break
         accuracy[i] = np.mean(net.predict(data.X_rest).argmax(axis=1) == data.y_rest)
     return Learning(net, np.array(measured), accuracy, finite)
+
+
+def advance(run: Trainer, updates: int) -> bool:
+    """Train until so many updates are done; False if the loss or the gradient became infinite or NaN before."""
+    try:
+        run.fit(steps=max(0, updates - run.t))
+    except NonFiniteError:
+        return False
+    return True
 
 
 def enlarge(net: Network, size: float) -> None:

@@ -50,7 +50,7 @@ class Settings:
         fewest=1,
     )
     rates: tuple[float, ...] = setting(
-        "learning rates, with momentum 0.9", (0.01, 0.03, 0.1, 0.3, 1.0), least=1e-6, most=100.0, fewest=1
+        "learning rates of plain gradient descent", (0.03, 0.1, 0.3, 1.0, 3.0), least=1e-6, most=100.0, fewest=1
     )
     updates: int = setting("of every run", 100, least=10, most=100_000)
     seeds: int = setting("runs of each kind", 3, least=1, most=100)
@@ -77,7 +77,8 @@ def _either_side(settings: Settings, place: str, size: float) -> dict[str, Array
     from ..nn import Network, Sigmoid
 
     data = digits_in_two(0)
-    net = Network(*deep(settings.depth, settings.width, Sigmoid, place), input_shape=(64,), seed=0, dtype="float64")
+    layers = deep(settings.depth, settings.width, Sigmoid, place)
+    net = Network(*layers, input_shape=(64,), seed=0, dtype="float64", init="he_normal")
     enlarge(net, size)
     trace = forward(net, net.theta, data.X[:256].astype(np.float64))
     _, deltas = backward(trace, cross_entropy(trace.values[-1], data.y[:256])[1])

@@ -14,5 +14,6 @@ MODULES: dict[str, str] = {
     "summary": "summary",
     "feature-scale": "feature_scale",
     "norm-placement": "norm_placement",
+    "batchnorm": "batchnorm",
 }
 NAMES: tuple[str, ...] = tuple(MODULES)
