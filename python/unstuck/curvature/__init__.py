@@ -1,7 +1,22 @@
 """Instruments that read the spectrum of a symmetric operator through its products alone."""
 
+from .blame import Blame, BlockShare, RowShare, blame
 from .density import Density, density
 from .eigenpairs import Eigenpairs, eigenpairs
 from .measure import Share
+from .symmetries import Symmetries, Symmetry, symmetries
 
-__all__ = ["Density", "Eigenpairs", "Share", "density", "eigenpairs"]
+__all__ = [
+    "Blame",
+    "BlockShare",
+    "Density",
+    "Eigenpairs",
+    "RowShare",
+    "Share",
+    "Symmetries",
+    "Symmetry",
+    "blame",
+    "density",
+    "eigenpairs",
+    "symmetries",
+]

@@ -1,4 +1,4 @@
-"""Pictures of an error surface: contours over a plane through θ, with the paths of optimizers on it."""
+"""Contours of the loss over a plane through θ, with the paths of optimizers on it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import ArgumentError, ArgumentTypeError
-from .landscape import Landscape, check_landscape, check_theta
-from .ranges import Count
-from .real_array import real_array
+from ..errors import ArgumentError, ArgumentTypeError
+from ..landscape import Landscape, check_landscape
+from ..ranges import Count
+from ..real_array import real_array
+from .directions import plane_of, through
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ _COLOURS = ("#f97316", "#facc15", "#f472b6", "#a3e635", "#22d3ee")
 def surface(
     land: Landscape,
     paths: Sequence[Any] = (),
-    directions: ArrayLike | None = None,
+    directions: ArrayLike | str | None = None,
     theta: ArrayLike | None = None,
     ax: Axes | None = None,
     *,
@@ -43,8 +44,10 @@ def surface(
     Args:
         land: the surface.
         paths: results of `minimize(…, record_path=True)` or arrays (steps, n).
-        directions: two vectors (2, n) that span the plane. None takes the two principal directions of the
-            paths, or, without paths, two random ones scaled block by block to the size of θ (Li et al. 2018).
+        directions: two vectors (2, n) that span the plane, or how to choose them: "paths", the two principal
+            directions of the paths; "random", each block scaled to the size of θ's; "filter", each row of a weight
+            scaled to the size of θ's row, vectors (biases, γ and β) left alone (Li et al. 2018); "eigen", the
+            directions of the smallest and of the largest curvature at θ. None: "paths", else "random".
         theta: the point (n,) the plane goes through; None takes the surface's current point, then the end of
             the first path.
         ax: axes to draw on; None makes a new figure, without a window.
@@ -73,14 +76,14 @@ def surface(
     Count(0).check("seed", seed)
     tracks = [_track(path, land.n, i) for i, path in enumerate(paths)]
     own = land.n == 2 and directions is None
-    origin = np.zeros(2) if own and theta is None else _origin(land, tracks, theta)
-    plane = np.eye(2) if own else _plane(land, tracks, directions, origin, seed)
+    origin = np.zeros(2) if own and theta is None else through(land, tracks, theta)
+    plane = np.eye(2) if own else plane_of(land, tracks, directions, origin, seed)
     if own:
         origin = np.zeros(2)
     flat = [_project(track - origin, plane) for track in tracks]
     box = _extent(flat, extent, 2.0 if own else 1.0)
     a, b, heights = _heights(land, origin, plane, box, int(resolution))
-    axes = _new_axes() if ax is None else ax
+    axes = new_axes() if ax is None else ax
     _contours(axes, a, b, heights)
     _draw_paths(axes, flat)
     axes.set_xlim(box[0], box[1])
@@ -90,7 +93,8 @@ def surface(
     return axes
 
 
-def _new_axes() -> Axes:
+def new_axes() -> Axes:
+    """Axes of a new figure without a window."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(6.0, 5.0), layout="constrained").add_subplot()
@@ -107,47 +111,6 @@ def _track(path: Any, n: int, i: int) -> Array:
     if track.ndim != 2 or track.shape[1] != n or len(track) == 0:
         raise ArgumentError(f"`paths[{i}]` must have shape (steps, {n}), got {track.shape}")
     return track.astype(np.float64)
-
-
-def _origin(land: Landscape, tracks: list[Array], theta: ArrayLike | None) -> Array:
-    point: Any = land.theta if theta is None else theta
-    if point is None and tracks:
-        point = tracks[0][-1]
-    if point is None:
-        raise ArgumentError("`theta` is needed: this surface has no current point and no path is given")
-    point = check_theta(point, land.n, np.dtype(np.float64))
-    if not np.isfinite(point).all():
-        raise ArgumentError("`theta` must be finite")
-    return np.array(point)
-
-
-def _plane(land: Landscape, tracks: list[Array], directions: ArrayLike | None, origin: Array, seed: int) -> Array:
-    """Two independent vectors (2, n)."""
-    if directions is not None:
-        plane = real_array(directions, "directions").astype(np.float64)
-        if plane.shape != (2, land.n) or not np.isfinite(plane).all():
-            raise ArgumentError(f"`directions` must be finite, of shape (2, {land.n}), got {plane.shape}")
-        sizes = np.linalg.svd(plane, compute_uv=False)
-        if sizes[1] <= 1e-12 * sizes[0]:
-            raise ArgumentError("`directions` must not be parallel or zero")
-        return plane
-    moves = np.concatenate([track - origin for track in tracks]) if tracks else np.empty((0, land.n))
-    moves = moves[np.isfinite(moves).all(axis=1)]
-    if len(moves) > 2:
-        _, sizes, rows = np.linalg.svd(moves, full_matrices=False)
-        if sizes[1] > 1e-9 * sizes[0]:
-            # the sign of a singular vector is arbitrary: the largest entry is made positive
-            return np.array([row * np.sign(row[np.argmax(np.abs(row))]) for row in rows[:2]])
-    return _random_directions(land, origin, seed)
-
-
-def _random_directions(land: Landscape, origin: Array, seed: int) -> Array:
-    """Gaussian vectors, each block scaled to the norm of the block of θ (1 where that is 0)."""
-    plane = np.random.default_rng(seed).standard_normal((2, land.n))
-    for _, where, _ in land.blocks:
-        size = float(np.linalg.norm(origin[where])) or 1.0
-        plane[:, where] *= size / np.linalg.norm(plane[:, where], axis=1, keepdims=True)
-    return plane
 
 
 def _project(moves: Array, plane: Array) -> Array:
