@@ -35,12 +35,21 @@ def restarted_example():
     )
 
 
+def thick_example():
+    """A bounded basis with two runs: pairs given up, a fresh start, pairs given up again."""
+    op = spectra.diagonal_operator(np.repeat([-1.0, 0.25, 0.5, 1.0, 2.0], 40))
+    state = lanczos.run(op, stop=lambda s: False, max_products=16, most_vectors=8, restart_invariant=True)
+    assert state.compressions
+    assert len(state.polynomials) == 2
+    return certificate.state_certificate(state, 1e-3, 1e-9, tolerance=1e-2, dtype="float64")
+
+
 def dense_example():
     rng = np.random.default_rng(13)
     return certificate.dense_certificate(rng.standard_normal(9), rng.standard_normal(8), 1e-13, tolerance=1e-4)
 
 
-EXAMPLES = [lanczos_example, restarted_example, dense_example]
+EXAMPLES = [lanczos_example, restarted_example, thick_example, dense_example]
 
 
 def reseal(forged):
@@ -188,6 +197,9 @@ def test_builders_refuse_what_is_no_recurrence():
     error = us.errors.ArgumentError
     with pytest.raises(error, match="at least one"):
         certificate.lanczos_certificate([], [], 5, 0.1)
+    for runs, ritz in (([], [0.0]), ([([0.0], [1.0], 5)], []), ([([0.0], [1.0], 4)], [0.0]), ([([0.0], [], 5)], [0.0])):
+        with pytest.raises(error, match="`runs`"):
+            certificate.restarted_certificate(runs, ritz, 5, 0.1)
     with pytest.raises(error, match="same length"):
         certificate.lanczos_certificate([1.0], [], 5, 0.1)
     with pytest.raises(error, match="`noise`"):

@@ -1,5 +1,5 @@
-// Binds the Lanczos state machine, tridiagonal counts and eigenvalues, and the spectrum
-// certificate.
+// Binds the Lanczos state machine, its thick restart, tridiagonal counts and eigenvalues, and the
+// certificate of a spectrum's ends.
 #include <cmath>
 #include <mutex>
 #include <optional>
@@ -136,7 +136,15 @@ void bind_iteration(LanczosClass &type) {
           [](LanczosState &self, std::int64_t capacity) {
             self.with(false, [&](auto &s) { s.raise_capacity(capacity); });
           },
-          py::arg("capacity"), "Allows more steps.")
+          py::arg("capacity"), "Allows more stored vectors.")
+      .def(
+          "compress",
+          [](LanczosState &self, std::int64_t low, std::int64_t high) {
+            self.with(true, [=](auto &s) { s.compress({low, high}); });
+          },
+          py::arg("low"), py::arg("high"),
+          "Thick restart: keeps the lowest and the highest Ritz pairs and goes on from the "
+          "residual.")
       .def(
           "basis_vector",
           [](const py::object &self, std::int64_t i) {
@@ -171,22 +179,20 @@ void bind_bounds(LanczosClass &type) {
   type.def(
           "certificate_lower",
           [](LanczosState &self, double delta) {
-            return self.with(false,
-                             [delta](auto &s) { return certificate_lower(s.recurrence(), delta); });
+            return self.with(false, [delta](auto &s) { return s.lower_bound(delta); });
           },
           py::arg("delta"), "At most the smallest eigenvalue with probability 1 - delta.")
       .def(
           "certificate_upper",
           [](LanczosState &self, double delta) {
-            return self.with(false,
-                             [delta](auto &s) { return certificate_upper(s.recurrence(), delta); });
+            return self.with(false, [delta](auto &s) { return s.upper_bound(delta); });
           },
           py::arg("delta"), "At least the largest eigenvalue with probability 1 - delta.")
       .def(
           "predicted_steps",
           [](LanczosState &self, double delta, double target) {
             return self.with(
-                false, [=](auto &s) { return predicted_steps(s.recurrence(), delta, target); });
+                false, [=](auto &s) { return s.projection().predicted_steps(delta, target); });
           },
           py::arg("delta"), py::arg("target"),
           "Further steps until certificate_lower >= target; -1: cannot be told.");
@@ -200,9 +206,21 @@ void bind_properties(LanczosClass &type) {
       .def_property_readonly("alpha", reading([](auto &s) { return copied(s.alpha()); }))
       .def_property_readonly("beta", reading([](auto &s) { return copied(s.beta()); }))
       .def_property_readonly("restarts", reading([](auto &s) {
-                               const auto steps = s.recurrence().restarts;
+                               const auto steps = s.restarts();
                                return Steps(steps.begin(), steps.end());
                              }))
+      .def_property_readonly("products", reading([](auto &s) { return s.projection().products(); }))
+      .def_property_readonly("compressions",
+                             reading([](auto &s) { return s.projection().compressions(); }))
+      .def_property_readonly("roundings",
+                             reading([](auto &s) { return s.projection().roundings(); }))
+      .def_property_readonly(
+          "polynomials", reading([](auto &s) {
+            py::list runs;
+            for (const ResidualPolynomial &run : s.projection().polynomials())
+              runs.append(py::make_tuple(copied(run.roots), copied(run.beta), run.dimension));
+            return runs;
+          }))
       .def_property_readonly("largest_product",
                              reading([](auto &s) { return s.largest_product(); }))
       .def_property_readonly("asymmetry", reading([](auto &s) { return s.asymmetry(); }))
@@ -211,6 +229,46 @@ void bind_properties(LanczosClass &type) {
 }
 
 using Object = const py::object &;
+
+// [(roots, beta, dimension), …] as the core has it.
+std::vector<ResidualPolynomial> polynomials(const py::list &runs) {
+  std::vector<ResidualPolynomial> result;
+  for (const py::handle item : runs) {
+    const auto run = py::cast<py::tuple>(item);
+    require(run.size() == 3, "`runs` must hold tuples (roots, beta, dimension)");
+    const auto roots = input<double>(run[0], "roots", {-1});
+    const auto beta = input<double>(run[1], "beta", {-1});
+    const auto a = view(roots), b = view(beta);
+    result.push_back({{a.begin(), a.end()}, {b.begin(), b.end()}, run[2].cast<std::int64_t>()});
+  }
+  return result;
+}
+
+void bind_restarted_certificate(py::module_ &m) {
+  m.def(
+      "restarted_certificate_lower",
+      [](const py::list &runs, double delta) {
+        return certificate_lower(polynomials(runs), delta);
+      },
+      py::arg("runs"), py::arg("delta"),
+      "At most the smallest eigenvalue, from Lanczos.polynomials.");
+  m.def(
+      "restarted_certificate_upper",
+      [](const py::list &runs, double delta) {
+        return certificate_upper(polynomials(runs), delta);
+      },
+      py::arg("runs"), py::arg("delta"),
+      "At least the largest eigenvalue, from Lanczos.polynomials.");
+  m.def(
+      "restart_split",
+      [](Object ritz, std::int64_t wanted, bool from_low) {
+        const auto values = input<double>(ritz, "ritz", {-1});
+        const Split split = restart_split(view(values), wanted, from_low);
+        return std::pair(split.low, split.high);
+      },
+      py::arg("ritz"), py::arg("wanted"), py::arg("from_low") = true,
+      "(low, high): how many Ritz pairs of either end a thick restart keeps.");
+}
 
 void bind_certificate(py::module_ &m) {
   m.def(
@@ -301,6 +359,7 @@ void bind_krylov(py::module_ &m) {
   bind_bounds(type);
   bind_properties(type);
   bind_certificate(m);
+  bind_restarted_certificate(m);
   bind_tridiagonal(m);
 }
 

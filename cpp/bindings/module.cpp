@@ -9,6 +9,7 @@ void bind_objective(py::module_ &m);
 void bind_optim(py::module_ &m);
 void bind_parallel(py::module_ &m);
 void bind_quadrature(py::module_ &m);
+void bind_three_term(py::module_ &m);
 } // namespace unstuck::bindings
 
 PYBIND11_MODULE(UNSTUCK_MODULE, m) {
@@ -32,4 +33,5 @@ PYBIND11_MODULE(UNSTUCK_MODULE, m) {
   bind_optim(m);
   bind_parallel(m);
   bind_quadrature(m);
+  bind_three_term(m);
 }

@@ -22,6 +22,8 @@ ROUNDING = 1e-10  # relative to the largest entry or the bound: CPU variants rou
 
 _CLAIMS = ("lambda_min_lower", "lambda_min_upper", "lambda_max_lower", "lambda_max_upper", "below", "above")
 _LANCZOS_GIVEN = ("schema", "kind", "n", "delta", "dtype", "noise", "tolerance", "alpha", "beta", "restarts")
+_RESTARTED_GIVEN = ("schema", "kind", "n", "delta", "dtype", "noise", "tolerance", "runs", "ritz")
+_RUN = {"roots", "beta", "dimension"}
 _DENSE_GIVEN = ("schema", "kind", "n", "dtype", "noise", "tolerance", "diagonal", "offdiagonal")
 
 
@@ -72,6 +74,78 @@ def lanczos_certificate(
     if not given["alpha"]:
         raise ArgumentError("`alpha` is empty: a certificate needs at least one Lanczos step")
     return _sealed(given | _lanczos_claims(given))
+
+
+def restarted_certificate(
+    runs: Sequence[tuple[ArrayLike, ArrayLike, int]],
+    ritz: ArrayLike,
+    n: int,
+    delta: float,
+    noise: float = 0.0,
+    *,
+    tolerance: float = 0.0,
+    dtype: str = "float64",
+) -> Certificate:
+    """Bounds of both ends of a spectrum from a Lanczos run in bounded memory, which has given up Ritz pairs.
+
+    The residual of such a run is p(H)·v₁ still: p has as roots the Ritz values that were given up and those of today,
+    and 1/∏β over all steps as leading coefficient.
+
+    Args:
+        runs: for every fresh start all roots, all β and the dimension of the space it began in: `Lanczos.polynomials`.
+        ritz: today's Ritz values, ascending: `Lanczos.ritz_values()`.
+        n: dimension of the space that the first start was drawn in.
+        delta: probability with which *each* of the two outer bounds may fail.
+        noise: how far the computed operator may be from the stated one, in its units; widens all bounds.
+        tolerance: τ of the counts `below` (eigenvalues < −τ) and `above` (> τ), each (at least, None).
+        dtype: type of products and basis, for the record.
+
+    Returns:
+        As `lanczos_certificate`.
+
+    Raises:
+        ArgumentError: the numbers are no such run of at least one step, or one is out of range.
+    """
+    given: Certificate = {
+        "schema": SCHEMA,
+        "kind": "restarted",
+        "n": int(n),
+        "delta": float(delta),
+        "dtype": str(dtype),
+        "noise": float(noise),
+        "tolerance": float(tolerance),
+        "runs": [
+            {
+                "roots": np.asarray(roots, dtype=np.float64).tolist(),
+                "beta": np.asarray(beta, dtype=np.float64).tolist(),
+                "dimension": int(dimension),
+            }
+            for roots, beta, dimension in runs
+        ],
+        "ritz": np.asarray(ritz, dtype=np.float64).tolist(),
+    }
+    _check_widths(noise, tolerance)
+    if not _fits_restarted(given):
+        raise ArgumentError("`runs` and `ritz` are no run of Lanczos with at least one step: see `Lanczos.polynomials`")
+    return _sealed(given | _restarted_claims(given))
+
+
+def state_certificate(
+    state: _core.Lanczos | _core.ThreeTermLanczos,
+    delta: float,
+    noise: float = 0.0,
+    *,
+    tolerance: float = 0.0,
+    dtype: str,
+) -> Certificate:
+    """The certificate of a Lanczos state, whatever its form."""
+    if isinstance(state, _core.ThreeTermLanczos):
+        return lanczos_certificate(state.alpha, state.beta, state.n, delta, noise, tolerance=tolerance, dtype=dtype)
+    n = state.dimension
+    more: dict[str, Any] = {"tolerance": tolerance, "dtype": dtype}
+    if state.compressions:
+        return restarted_certificate(state.polynomials, state.ritz_values(), n, delta, noise, **more)
+    return lanczos_certificate(state.alpha, state.beta, n, delta, noise, restarts=state.restarts, **more)
 
 
 def dense_certificate(
@@ -135,18 +209,17 @@ def verify(certificate: Any) -> bool:
 
 def _verify(certificate: Any) -> bool:
     kind = certificate.get("kind") if isinstance(certificate, dict) else None
-    if kind not in ("lanczos", "dense"):
+    if kind not in _KINDS:
         return False
-    names = _LANCZOS_GIVEN if kind == "lanczos" else _DENSE_GIVEN
+    names, fits, claimed = _KINDS[kind]
     if set(certificate) != {*names, *_CLAIMS, "digest"}:
         return False
-    fits = _fits_lanczos if kind == "lanczos" else _fits_dense
     if not (_fits_header(certificate) and fits(certificate)):
         return False
     if certificate["digest"] != _digest(certificate):
         return False
-    claims = _lanczos_claims(certificate) if kind == "lanczos" else _dense_claims(certificate)
-    return all(_agree(certificate[name], claims[name], _scale(certificate)) for name in _CLAIMS)
+    claims, scale = claimed(certificate), _scale(certificate)
+    return all(_agree(certificate[name], claims[name], scale) for name in _CLAIMS)
 
 
 def _lanczos_claims(c: Certificate) -> Certificate:
@@ -166,6 +239,19 @@ def _lanczos_claims(c: Certificate) -> Certificate:
         # Cauchy: k eigenvalues of a compression below x mean at least k of the operator
         "below": [_core.tridiagonal_count(alpha, coupling, -cut), None],
         "above": [_core.tridiagonal_count(-alpha, coupling, -cut), None],
+    }
+
+
+def _restarted_claims(c: Certificate) -> Certificate:
+    runs = [(np.array(run["roots"]), np.array(run["beta"]), run["dimension"]) for run in c["runs"]]
+    delta, noise, cut, ritz = c["delta"], c["noise"], c["tolerance"] + c["noise"], c["ritz"]
+    return {
+        "lambda_min_lower": _number_or_none(_core.restarted_certificate_lower(runs, delta) - noise),
+        "lambda_min_upper": min(ritz) + noise,
+        "lambda_max_lower": max(ritz) - noise,
+        "lambda_max_upper": _number_or_none(_core.restarted_certificate_upper(runs, delta) + noise),
+        "below": [sum(value < -cut for value in ritz), None],
+        "above": [sum(value > cut for value in ritz), None],
     }
 
 
@@ -212,6 +298,31 @@ def _fits_lanczos(c: Certificate) -> bool:
     )
 
 
+def _fits_restarted(c: Certificate) -> bool:
+    runs = c["runs"]
+    return (
+        isinstance(runs, list)
+        and 1 <= len(runs) <= MOST_NUMBERS
+        and all(isinstance(run, dict) and set(run) == _RUN and _fits_run(run, c["n"]) for run in runs)
+        and runs[0]["dimension"] == c["n"] < 2**62
+        and sum(len(run["beta"]) for run in runs) <= MOST_NUMBERS
+        and _are_numbers(c["ritz"])
+        and 1 <= len(c["ritz"]) <= c["n"]
+        and _is_number(c["delta"])
+        and 0 < c["delta"] < 1
+    )
+
+
+def _fits_run(run: dict[str, Any], n: int) -> bool:
+    numbers = _are_numbers(run["roots"]) and _are_numbers(run["beta"])
+    return (
+        numbers
+        and 1 <= len(run["roots"]) == len(run["beta"])
+        and type(run["dimension"]) is int
+        and (1 <= run["dimension"] <= n)
+    )
+
+
 def _fits_dense(c: Certificate) -> bool:
     return (
         _are_numbers(c["diagonal"])
@@ -233,6 +344,8 @@ def _number_or_none(x: float) -> float | None:
 
 
 def _scale(c: Certificate) -> float:
+    if c["kind"] == "restarted":
+        return max(abs(float(x)) for run in c["runs"] for name in ("roots", "beta") for x in run[name])
     names = ("alpha", "beta") if c["kind"] == "lanczos" else ("diagonal", "offdiagonal")
     return max((abs(x) for name in names for x in c[name]), default=0.0)
 
@@ -251,3 +364,11 @@ def _digest(certificate: Certificate) -> str:
     body = {name: value for name, value in certificate.items() if name != "digest"}
     text = json.dumps(body, sort_keys=True, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+# what is given, whether it fits, what follows from it
+_KINDS = {
+    "lanczos": (_LANCZOS_GIVEN, _fits_lanczos, _lanczos_claims),
+    "restarted": (_RESTARTED_GIVEN, _fits_restarted, _restarted_claims),
+    "dense": (_DENSE_GIVEN, _fits_dense, _dense_claims),
+}

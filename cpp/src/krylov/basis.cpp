@@ -122,6 +122,10 @@ Basis<T>::Basis(std::int64_t n, std::int64_t capacity)
     : n_(n), capacity_(capacity),
       rows_(std::max(kMinimalRows, (n / kMostBlocks + kPanel) / kPanel * kPanel)),
       blocks_((n + rows_ - 1) / rows_) {
+  constexpr auto size_of = static_cast<std::int64_t>(sizeof(T));
+  constexpr std::int64_t line = static_cast<std::int64_t>(kCacheLine) / size_of;
+  stride_ = (n / line + (n % line != 0)) * line;
+  per_chunk_ = std::clamp<std::int64_t>(kChunkBytes / size_of / stride_, 1, 64);
   raise_capacity(capacity);
 }
 
@@ -135,29 +139,54 @@ template <class T> std::span<const T> Basis<T>::operator[](std::int64_t i) const
   return {vectors_[static_cast<std::size_t>(i)], static_cast<std::size_t>(n_)};
 }
 
+template <class T> T *Basis<T>::slot(std::int64_t i) const {
+  return chunks_[static_cast<std::size_t>(i / per_chunk_)].get() + stride_ * (i % per_chunk_);
+}
+
 template <class T> void Basis<T>::append(std::span<const double> w, double factor) {
   require(size() < capacity_, "the basis is full: it holds its capacity of ", capacity_,
           " vectors");
-  constexpr auto size_of = static_cast<std::int64_t>(sizeof(T));
-  constexpr std::int64_t line = static_cast<std::int64_t>(kCacheLine) / size_of;
-  const std::int64_t stride = (n_ + line - 1) / line * line;
-  const std::int64_t per_chunk = std::clamp<std::int64_t>(kChunkBytes / (stride * size_of), 1, 64);
   const std::size_t most =
       (vectors_.size() / 64 + 1) * 64; // the scratch of the passes grows with the chunks
   vectors_.reserve(most);
   step_.reserve(most);
   partial_.reserve(static_cast<std::size_t>(blocks_) * (most + 1));
-  if (size() % per_chunk == 0) {
-    const auto bytes = static_cast<std::size_t>(stride * per_chunk * size_of);
+  if (static_cast<std::size_t>(size() / per_chunk_) == chunks_.size()) {
+    const auto bytes = static_cast<std::size_t>(stride_ * per_chunk_) * sizeof(T);
     chunks_.reserve(chunks_.size() + 1);
     chunks_.emplace_back(static_cast<T *>(::operator new(bytes, std::align_val_t{kCacheLine})));
   }
-  T *target = chunks_.back().get() + stride * (size() % per_chunk);
+  T *target = slot(size());
   parallel_ranges(n_, rows_, n_, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r)
       target[r] = static_cast<T>(w[static_cast<std::size_t>(r)] * factor);
   });
   vectors_.push_back(target);
+}
+
+template <class T>
+void Basis<T>::compress(std::span<const double> weights, std::int64_t first, std::int64_t count) {
+  const auto width = static_cast<std::size_t>(size() - first);
+  require(count >= 0 && count <= size() - first, "a basis of ", size() - first,
+          " vectors cannot be compressed to ", count);
+  parallel_ranges(n_, rows_, work(count), [&](std::int64_t block_begin, std::int64_t block_end) {
+    std::vector<double> rows(static_cast<std::size_t>(count * kPanel));
+    std::vector<const T *> panel(width);
+    panels(block_begin, block_end, [&](std::int64_t begin, std::int64_t size) {
+      for (std::size_t i = 0; i < width; ++i)
+        panel[i] = vectors_[static_cast<std::size_t>(first) + i] + begin;
+      std::fill(rows.begin(), rows.end(), 0.0);
+      for (std::int64_t q = 0; q < count; ++q)
+        subtract_all<T>(panel, weights.data() + static_cast<std::size_t>(q) * width,
+                        rows.data() + q * kPanel, 0, size);
+      for (std::int64_t q = 0; q < count; ++q) {
+        T *target = slot(first + q) + begin;
+        for (std::int64_t r = 0; r < size; ++r)
+          target[r] = static_cast<T>(-rows[static_cast<std::size_t>(q * kPanel + r)]);
+      }
+    });
+  });
+  vectors_.resize(static_cast<std::size_t>(first + count));
 }
 
 template <class T> typename Basis<T>::Sums Basis<T>::collect(bool with_dots) {

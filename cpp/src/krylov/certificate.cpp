@@ -125,11 +125,7 @@ private:
   double needed_evidence(double delta) const {
     if (steps() == n_)
       return -kInfinity; // T is similar to the whole operator
-    if (runs() == 1)
-      return -log_t(n_, delta);
-    const double log_level = std::log(delta) - std::log(8.0 * static_cast<double>(n_ - 1)) -
-                             static_cast<double>(runs() - 1) * std::numbers::ln2;
-    return gamma_quantile(runs(), log_level);
+    return unstuck::needed_evidence(n_, runs(), delta);
   }
 
   std::int64_t n_;
@@ -202,6 +198,14 @@ double log_t(std::int64_t n, double delta) {
   if (n == 2)
     return std::log(delta);
   return std::log(delta) + 0.5 * std::log(std::numbers::pi / (2.0 * static_cast<double>(n - 1)));
+}
+
+double needed_evidence(std::int64_t n, std::int64_t runs, double delta) {
+  if (runs == 1)
+    return -log_t(n, delta);
+  const double log_level = std::log(delta) - std::log(8.0 * static_cast<double>(n - 1)) -
+                           static_cast<double>(runs - 1) * std::numbers::ln2;
+  return gamma_quantile(runs, log_level);
 }
 
 double certificate_lower(const Recurrence &recurrence, double delta) {

@@ -57,7 +57,7 @@ Lanczos<T>::Lanczos(std::int64_t n, std::int64_t capacity, std::span<const doubl
     : basis_((require(n >= 1, "`n` must be at least 1, got ", n), n),
              (require(capacity >= 1, "`capacity` must be at least 1, got ", capacity),
               capacity + static_cast<std::int64_t>(locked.size()) / n)),
-      locked_(static_cast<std::int64_t>(locked.size()) / n),
+      locked_(static_cast<std::int64_t>(locked.size()) / n), projection_(n - locked_),
       residual_(static_cast<std::size_t>(n)) {
   require(locked.size() % static_cast<std::size_t>(n) == 0, "`locked` must hold whole rows of ", n,
           " numbers");
@@ -92,11 +92,9 @@ template <class T> std::span<const T> Lanczos<T>::next() {
             steps() == dimension() ? "the whole space is spanned"
                                    : "call `restart` with a fresh Gaussian vector");
     require(steps() < capacity(), "the capacity of ", capacity(),
-            " steps is used up; raise it with `raise_capacity`");
+            " vectors is used up; call `compress`, or raise it with `raise_capacity`");
     coefficients_.reserve(static_cast<std::size_t>(basis_.size() / 64 + 1) * 64 + 1);
-    const auto most = static_cast<std::size_t>(steps() / 64 + 1) * 64;
-    for (std::vector<double> *entries : {&alpha_, &beta_, &coupling_})
-      entries->reserve(most);
+    projection_.reserve(static_cast<std::size_t>(steps() / 64 + 1) * 64);
     basis_.append(residual_, 1.0 / residual_norm_);
     pending_ = true;
   }
@@ -133,9 +131,8 @@ template <class T> void Lanczos<T>::orthogonalise_product() {
 template <class T> double Lanczos<T>::measured_asymmetry(int exponent) const {
   double sum = 0.0;
   for (auto i = static_cast<std::size_t>(locked_); i + 1 < coefficients_.size(); ++i) {
-    const bool neighbour = i + 2 == coefficients_.size();
-    const double difference =
-        coefficients_[i] - (neighbour ? std::ldexp(coupling_.back(), -exponent) : 0.0);
+    const double expected = projection_.expected(static_cast<std::int64_t>(i) - locked_);
+    const double difference = coefficients_[i] - std::ldexp(expected, -exponent);
     sum += difference * difference;
   }
   return std::ldexp(std::sqrt(sum), exponent);
@@ -144,13 +141,11 @@ template <class T> double Lanczos<T>::measured_asymmetry(int exponent) const {
 template <class T> void Lanczos<T>::commit(double alpha, double residual) {
   constexpr double epsilon = std::numeric_limits<T>::epsilon();
   const double rounding = 0.5 * epsilon * largest_product_;
-  alpha_.push_back(alpha);
-  const bool spanned = steps() == dimension();
-  invariant_ = spanned || residual <= 10.0 * epsilon * std::sqrt(static_cast<double>(steps())) *
-                                          largest_product_;
+  const bool spanned = steps() + 1 == dimension();
+  const double taken = static_cast<double>(projection_.products() + 1);
+  invariant_ = spanned || residual <= 10.0 * epsilon * std::sqrt(taken) * largest_product_;
   exhausted_ = spanned || residual <= 0.1 * rounding;
-  beta_.push_back(spanned ? 0.0 : std::max(residual, rounding));
-  coupling_.push_back(beta_.back());
+  projection_.extend(alpha, spanned ? 0.0 : std::max(residual, rounding));
   pending_ = false;
   ritz_.reset();
 }
@@ -160,9 +155,19 @@ template <class T> void Lanczos<T>::restart(std::span<const double> start) {
           "`restart` needs an invariant run whose last product was pushed");
   require(steps() < dimension(), "the whole space is spanned: there is nothing left to restart in");
   set_residual(start, "start");
-  restarts_.push_back(steps());
-  coupling_.back() = 0.0;
+  projection_.begin_run();
   invariant_ = exhausted_ = false;
+  ritz_.reset();
+}
+
+template <class T> void Lanczos<T>::compress(Split kept) {
+  require(!pending_, "`compress` needs the product of `next` to be pushed first");
+  const Compression compression = projection_.compression(kept.low, kept.high);
+  std::vector<double> weights;
+  for (const RitzPair &pair : compression.kept)
+    weights.insert(weights.end(), pair.weights.begin(), pair.weights.end());
+  basis_.compress(weights, locked_, static_cast<std::int64_t>(compression.kept.size()));
+  projection_.compress(compression);
   ritz_.reset();
 }
 
@@ -171,28 +176,14 @@ template <class T> std::span<const T> Lanczos<T>::basis_vector(std::int64_t i) c
   return basis_[locked_ + i];
 }
 
-template <class T> Recurrence Lanczos<T>::recurrence() const {
-  // a run without a step yet says nothing
-  const bool fresh = !restarts_.empty() && restarts_.back() == steps();
-  return {alpha_, beta_, dimension(),
-          std::span(restarts_).first(restarts_.size() - (fresh ? 1 : 0))};
-}
-
 template <class T> const typename Lanczos<T>::Ritz &Lanczos<T>::ritz() const {
   if (!ritz_) {
-    std::vector<std::int64_t> ends;
-    const Recurrence runs = recurrence();
-    for (const std::int64_t step : runs.restarts)
-      ends.push_back(step - 1);
-    if (steps() > 0)
-      ends.push_back(steps() - 1);
-    TridiagonalEigen pairs = eigen(tridiagonal(), ends);
-    std::vector<double> residuals(pairs.values.size(), 0.0);
-    for (std::size_t i = 0; i < residuals.size(); ++i)
-      for (std::size_t r = 0; r < ends.size(); ++r)
-        residuals[i] += beta_[static_cast<std::size_t>(ends[r])] *
-                        std::abs(pairs.components[i * ends.size() + r]);
-    ritz_ = Ritz{std::move(pairs.values), std::move(residuals)};
+    Ritz ritz;
+    for (const RitzPair &pair : projection_.pairs(false)) {
+      ritz.values.push_back(pair.value);
+      ritz.residuals.push_back(std::abs(pair.spike));
+    }
+    ritz_ = std::move(ritz);
   }
   return *ritz_;
 }
@@ -205,20 +196,17 @@ template <class T> std::span<const double> Lanczos<T>::residuals() const {
 
 template <class T>
 void Lanczos<T>::ritz_vectors(std::span<const std::int64_t> indices, std::span<double> rows) const {
-  const auto k = static_cast<std::size_t>(steps()), width = static_cast<std::size_t>(basis_.size());
   require(rows.size() == indices.size() * static_cast<std::size_t>(n()), "`rows` must hold ",
           indices.size(), " x ", n(), " numbers, got ", rows.size());
   for (const std::int64_t i : indices)
     require(i >= 0 && i < steps(), "`indices` must be in [0, ", steps(), "), got ", i);
-  std::vector<std::int64_t> all(k);
-  for (std::size_t j = 0; j < k; ++j)
-    all[j] = static_cast<std::int64_t>(j);
-  const TridiagonalEigen pairs = eigen(tridiagonal(), all);
+  // a vector that is being multiplied is in the basis, but not in T
+  const auto width = static_cast<std::size_t>(basis_.size());
+  const std::vector<RitzPair> pairs = projection_.pairs(true);
   std::vector<double> weights(indices.size() * width, 0.0);
   for (std::size_t q = 0; q < indices.size(); ++q)
-    std::copy_n(pairs.components.begin() +
-                    static_cast<std::ptrdiff_t>(static_cast<std::size_t>(indices[q]) * k),
-                k, weights.begin() + static_cast<std::ptrdiff_t>(q * width) + locked_);
+    std::ranges::copy(pairs[static_cast<std::size_t>(indices[q])].weights,
+                      weights.begin() + static_cast<std::ptrdiff_t>(q * width) + locked_);
   const auto count = static_cast<std::int64_t>(indices.size());
   basis_.combine(weights, count, rows);
   for (std::int64_t q = 0; q < count; ++q) {

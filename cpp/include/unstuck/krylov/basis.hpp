@@ -31,6 +31,10 @@ public:
 
   void raise_capacity(std::int64_t capacity);
 
+  // Replaces the vectors from `first` on by `count` combinations of them, in place:
+  // weights[q·(size() − first) + i] of vector first + i in the q-th. count ≤ size() − first.
+  void compress(std::span<const double> weights, std::int64_t first, std::int64_t count);
+
   // w ← (I − V·Vᵀ)·w by two passes (the second ends early when its coefficients are below the
   // storage's rounding), more while w shrinks by cancellation. Adds Vᵀw into `coefficients`
   // (size()); returns ‖w‖, or 0 when nothing but rounding is left.
@@ -50,11 +54,15 @@ private:
   // in nanoseconds, roughly: a core multiplies and adds several entries in one
   std::int64_t work(std::int64_t sweeps) const { return n_ * (size() + 1) * sweeps / 4; }
 
+  T *slot(std::int64_t i) const;
+
   std::int64_t n_, capacity_, rows_, blocks_;
+  std::int64_t stride_, per_chunk_; // entries from vector to vector, vectors of a chunk
   struct Release {
     void operator()(T *p) const { ::operator delete(p, std::align_val_t{kCacheLine}); }
   };
-  std::vector<std::unique_ptr<T, Release>> chunks_;
+  std::vector<std::unique_ptr<T, Release>>
+      chunks_; // never given back: a compressed basis grows again
   std::vector<const T *> vectors_;
   std::vector<double> partial_; // blocks × (size + 1): Vᵀw of the block, then its ‖w‖²
   std::vector<double> step_;    // coefficients of the present pass

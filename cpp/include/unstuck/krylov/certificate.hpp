@@ -23,6 +23,7 @@
 #pragma once
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace unstuck {
 
@@ -51,5 +52,25 @@ double certificate_upper(const Recurrence &recurrence, double delta);
 // seen yet. Far too many while outliers are still being resolved; within a factor of two once the
 // bulk is.
 std::int64_t predicted_steps(const Recurrence &recurrence, double delta, double target);
+
+// The polynomial p of one run's residual, p(H)·v₁: all roots and ∏β = 1/(leading coefficient). The
+// same number of roots and β; all β are positive, but the last may be 0.
+struct ResidualPolynomial {
+  std::vector<double> roots, beta;
+  std::int64_t dimension; // of the space that the run's start was drawn in
+};
+
+// The same bounds from the polynomials of a thick-restarted run, in the order of their starts:
+//   ln|p(x)| = Σ ln|x − root| − Σ ln β.
+// Each run's last β but that of the last is neglected. Without a polynomial: ∓∞.
+double certificate_lower(std::span<const ResidualPolynomial> runs, double delta);
+double certificate_upper(std::span<const ResidualPolynomial> runs, double delta);
+
+// Further steps from the growth of the last run's ln|p(target)| since it was `earlier`.
+std::int64_t predicted_steps(std::span<const ResidualPolynomial> runs,
+                             const ResidualPolynomial &earlier, double delta, double target);
+
+// The Σ ln⁺ that `runs` runs, the first in dimension n, must reach: −ln t_δ for one, else Fisher's.
+double needed_evidence(std::int64_t n, std::int64_t runs, double delta);
 
 } // namespace unstuck
