@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import unstuck as us
-from unstuck.labs import batchnorm, batchnorm_measures, norm_placement
+from unstuck.labs import batchnorm, batchnorm_measures, norm_placement, other_norms, smoothness, why_batchnorm
 from unstuck.labs.digit_training import deep, digits_in_two, enlarge, learn
-from unstuck.labs.passes import backward, cross_entropy, forward
+from unstuck.labs.passes import backward, batch_normalisation, cross_entropy, forward
 
 pytest.importorskip("matplotlib", reason="needs matplotlib")
 
@@ -63,16 +63,27 @@ def test_traced_passes_are_the_engines(activation, norm, mode):
             np.testing.assert_allclose(own, engine, rtol=1e-9, atol=1e-12)
 
 
-def test_traced_gradients_at_every_layer_are_differences():
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [
+        ("batch", None),
+        ("noisy", lambda net: other_norms.noisy(net, np.random.default_rng(7))),
+        ("mean deviation", lambda net: other_norms.deviations(1)),
+        ("largest deviation", lambda net: other_norms.deviations(np.inf)),
+    ],
+)
+def test_traced_gradients_at_every_layer_are_differences(kind, other):
     rng = np.random.default_rng(4)
     net = us.nn.Network(*deep(2, 5, us.nn.Sigmoid, "before"), input_shape=(64,), seed=1, dtype="float64")
     X, y = rng.standard_normal((6, 64)), rng.integers(0, 10, 6)
-    noise = (rng.uniform(0.5, 1.5, (6, 5)), rng.standard_normal((6, 5)))
+
+    def replaced():
+        return batch_normalisation(net, True) if kind == "batch" else other(net)
 
     def loss(moved, at=net.theta):
-        return cross_entropy(forward(net, at, moved, noise=lambda i, shape: noise).values[-1], y)[0]
+        return cross_entropy(forward(net, at, moved, normalise=replaced()).values[-1], y)[0]
 
-    trace = forward(net, net.theta, X, noise=lambda i, shape: noise)
+    trace = forward(net, net.theta, X, normalise=replaced())
     gradient, deltas = backward(trace, cross_entropy(trace.values[-1], y)[1])
     h = 1e-6
     for i, j in [(0, 3), (5, 60)]:
@@ -226,6 +237,82 @@ def test_the_plane_is_the_same_for_both_networks():
 )
 def test_batchnorm_at_odd_settings(settings, tmp_path):
     run = us.labs.run("batchnorm", **{"width": 16, "updates": 20, "seeds": 1, "resolution": 5, **settings})
+    assert not run.holds
+    json.dumps(run.to_dict(), allow_nan=False)
+    run.save(tmp_path / "figure.svg")
+
+
+# --- why-batchnorm ---
+
+
+@pytest.fixture(scope="module")
+def why_run():
+    return us.labs.run("why-batchnorm")
+
+
+def test_why_batchnorm(why_run, tmp_path):
+    assert why_run.holds, why_run.sentence
+    json.dumps(why_run.to_dict(), allow_nan=False)
+    assert why_run.save(tmp_path / "figure.png").stat().st_size > 20_000
+    plain, normed = (why_batchnorm.widths(why_run.results["measures"][kind]) for kind in why_batchnorm.KINDS)
+    assert plain["loss"] > 5 * normed["loss"]
+    assert plain["distance"] > 4 * normed["distance"]
+    assert 0.6 < normed["shift"] / plain["shift"] < 1.6
+    arms = why_run.results["arms"]
+    assert arms["noisy batch norm"]["accuracy"][-1] > 0.85
+    assert arms["noisy batch norm"]["unrest"] > 2 * arms["batch norm"]["unrest"]
+
+
+def test_the_inequality_is_an_equality_but_for_eps(why_run):
+    found = why_run.results["inequality"]
+    left, right = np.asarray(found["left"]), np.asarray(found["right"])
+    assert len(left) == 3 * 10 * 64
+    live = right > 0
+    assert live.mean() > 0.9
+    assert np.all(left[live] <= right[live] * (1 + 1e-9))
+    np.testing.assert_allclose(left[live], right[live], rtol=1e-3)
+    assert np.all(right <= np.asarray(found["unreduced"]))
+
+
+def test_measures_along_the_step_on_a_quadratic():
+    # L = ½θᵀAθ: along −g the gradient changes by ηAg, so β = ‖Ag‖/‖g‖
+    A = np.diag([1.0, 4.0])
+    land = us.FunctionLandscape(lambda t: 0.5 * t @ A @ t, lambda t: A @ t, n=2)
+    theta = np.array([1.0, 1.0])
+    g = A @ theta
+    found = smoothness.along_the_step(land, theta, g, None, [0.1, 0.2])
+    np.testing.assert_allclose(found.losses, [0.5 * (theta - r * g) @ A @ (theta - r * g) for r in (0.1, 0.2)])
+    np.testing.assert_allclose(found.distances, [0.1 * np.linalg.norm(A @ g), 0.2 * np.linalg.norm(A @ g)])
+    assert found.beta == pytest.approx(np.linalg.norm(A @ g) / np.linalg.norm(g))
+
+
+def test_covariate_shift_is_that_of_the_layers_before():
+    # L = ½(xy)²: after x's own step, y's gradient x²y is smaller by the factor (1 − ηy²)²
+    land = us.FunctionLandscape(
+        lambda t: 0.5 * (t[0] * t[1]) ** 2, lambda t: np.array([t[0] * t[1] ** 2, t[0] ** 2 * t[1]]), n=2
+    )
+    theta, rate = np.array([2.0, 0.5]), 0.1
+    layers = [[("x", slice(0, 1), (1,))], [("y", slice(1, 2), (1,))]]
+    size, cosine = smoothness.covariate_shift(land, theta, land.gradient(theta)[1], None, rate, layers)
+    assert size == pytest.approx(1 - (1 - rate * 0.25) ** 2)
+    assert cosine == pytest.approx(1.0)
+
+
+def test_descent_is_the_trainers():
+    data, net = digits_in_two(0), us.nn.Network(*deep(2, 8, us.nn.ReLU, "before"), input_shape=(64,), dtype="float64")
+    land = us.NetworkLandscape(net, us.nn.CrossEntropy(), data.X, data.y, mode="train")
+    theta = net.theta.copy()
+    assert sum(1 for _ in smoothness.descent(land, theta, len(data.X), 128, 0.1, 15, 3)) == 15
+    us.Trainer(land, us.optim.SGD(lr=0.1), batch_size=128, seed=3).fit(steps=15)
+    np.testing.assert_array_equal(theta, net.theta)
+    assert sum(1 for _ in smoothness.descent(land, theta, len(data.X), 128, 1e200, 15, 3)) < 5
+
+
+@pytest.mark.parametrize(
+    "settings", [{"lr": 100.0}, {"depth": 2, "lr": 1e-6}, {"width": 2, "every": 50}, {"steps": (1.0, 1.0)}]
+)
+def test_why_batchnorm_at_odd_settings(settings, tmp_path):
+    run = us.labs.run("why-batchnorm", **{"depth": 3, "width": 8, "updates": 10, **settings})
     assert not run.holds
     json.dumps(run.to_dict(), allow_nan=False)
     run.save(tmp_path / "figure.svg")

@@ -1,7 +1,7 @@
 """Forward and backward passes of a network in NumPy and `us.norm`, with the gradient at every layer.
 
 The engine's own passes keep to themselves what the labs on normalisation show: the values and gradients between two
-layers while the statistics are the batch's, and what noise after a normalisation does. Equal to the engine where both
+layers while the statistics are the batch's, and what another normalisation would do. Equal to the engine where both
 can be asked, which a test asserts.
 """
 
@@ -18,7 +18,8 @@ from .. import norm
 from ..nn import BatchNorm, Linear, Network, ReLU, Sigmoid
 
 Array = NDArray[Any]
-Noise = Callable[[int, tuple[int, ...]], tuple[Array, Array]]  # (layer, shape) → factors and shifts of that shape
+Back = Callable[[Array], tuple[Array, Array, Array]]  # ∂L/∂y → the derivatives by x, γ and β
+Normalise = Callable[[int, Array, Array, Array], tuple[Array, Back]]  # (layer, x, γ, β) → y and its backward pass
 
 
 @dataclass(frozen=True)
@@ -29,40 +30,35 @@ class Trace:
         net: the network.
         theta: its parameters (n,).
         values: the input of every layer, (N, width) each, and last the output.
-        caches: of the normalisations, by layer.
-        factors: of the noise after a layer, by layer.
+        backs: the backward passes of the normalisations, by layer.
     """
 
     net: Network
     theta: Array
     values: list[Array]
-    caches: dict[int, norm.Cache]
-    factors: dict[int, Array]
+    backs: dict[int, Back]
 
 
-def forward(net: Network, theta: Array, X: Array, *, training: bool = True, noise: Noise | None = None) -> Trace:
-    """All values of the network of Linear, ReLU, Sigmoid and BatchNorm layers at `theta` for samples X (N, d).
+def forward(
+    net: Network, theta: Array, X: Array, *, training: bool = True, normalise: Normalise | None = None
+) -> Trace:
+    """All values of the network of Linear, ReLU, Sigmoid and affine BatchNorm layers at `theta` for samples X (N, d).
 
     Args:
         net: the network.
         theta: its parameters (n,).
         X: the samples.
         training: normalise with the statistics of X; else with the running ones.
-        noise: makes factors and shifts that are applied after every BatchNorm.
+        normalise: done instead of every batch normalisation.
     """
-    found = Trace(net, theta, [X], {}, {})
+    chosen = normalise or batch_normalisation(net, training)
+    found = Trace(net, theta, [X], {})
     for i, layer in enumerate(net.layers):
         a, own = found.values[-1], parameters(net, theta, i)
         if isinstance(layer, Linear):
             y = a @ own["weight"].T + own.get("bias", 0.0)
         elif isinstance(layer, BatchNorm):
-            mean, variance = (None, None) if training else running(net, i)
-            y, found.caches[i] = norm.batch_norm_forward(
-                a, own.get("weight"), own.get("bias"), eps=layer.eps, mean=mean, variance=variance
-            )
-            if noise is not None:
-                factor, shift = noise(i, y.shape)
-                y, found.factors[i] = (factor * y + shift).astype(y.dtype), factor
+            y, found.backs[i] = chosen(i, a, own["weight"], own["bias"])
         elif isinstance(layer, ReLU):
             y = np.maximum(a, 0.0)
         elif isinstance(layer, Sigmoid):
@@ -71,6 +67,25 @@ def forward(net: Network, theta: Array, X: Array, *, training: bool = True, nois
             raise NotImplementedError(f"layer {i}: {layer.kind}")
         found.values.append(y)
     return found
+
+
+def batch_normalisation(net: Network, training: bool) -> Normalise:
+    """What the network's own BatchNorm layers do."""
+
+    def normalise(i: int, x: Array, gamma: Array, beta: Array) -> tuple[Array, Back]:
+        layer = net.layers[i]
+        assert isinstance(layer, BatchNorm)
+        mean, variance = (None, None) if training else running(net, i)
+        y, cache = norm.batch_norm_forward(x, gamma, beta, eps=layer.eps, mean=mean, variance=variance)
+
+        def back(d_y: Array) -> tuple[Array, Array, Array]:
+            d_x, d_gamma, d_beta = norm.batch_norm_backward(d_y.astype(x.dtype), cache)
+            assert d_beta is not None
+            return d_x, d_gamma, d_beta
+
+        return y, back
+
+    return normalise
 
 
 def backward(trace: Trace, d_output: Array) -> tuple[Array, list[Array]]:
@@ -86,10 +101,7 @@ def backward(trace: Trace, d_output: Array) -> tuple[Array, list[Array]]:
                 own["bias"][:] = delta.sum(axis=0)
             delta = delta @ parameters(trace.net, trace.theta, i)["weight"]
         elif isinstance(layer, BatchNorm):
-            scaled = delta * trace.factors[i] if i in trace.factors else delta
-            delta, d_gamma, d_beta = norm.batch_norm_backward(scaled.astype(a.dtype), trace.caches[i])
-            if layer.affine:
-                own["weight"][:], own["bias"][:] = d_gamma, d_beta
+            delta, own["weight"][:], own["bias"][:] = trace.backs[i](delta)
         elif isinstance(layer, ReLU):
             delta = delta * (a > 0.0)
         else:

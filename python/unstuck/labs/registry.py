@@ -15,5 +15,6 @@ MODULES: dict[str, str] = {
     "feature-scale": "feature_scale",
     "norm-placement": "norm_placement",
     "batchnorm": "batchnorm",
+    "why-batchnorm": "why_batchnorm",
 }
 NAMES: tuple[str, ...] = tuple(MODULES)
