@@ -11,14 +11,15 @@ import unstuck as us
 
 @functools.cache
 def network(name):
-    """(landscape, all eigenvalues of its Hessian) of a network of 300 to 1500 parameters on digits."""
+    """(landscape, all eigenvalues of its Hessian) of a network of 300 to 3000 parameters on digits."""
     X, y = us.data.digits()
     X, y = X[:600].astype(np.float64) / X.max(), y[:600]
     sizes, activation, steps, l2 = {
         "fresh": ((64, 8, 10), us.nn.Tanh, 0, 0.0),
-        "trained": ((64, 12, 10), us.nn.Tanh, 300, 0.0),
-        "penalised": ((64, 8, 8, 10), us.nn.Tanh, 200, 1e-3),
-        "rectified": ((64, 16, 10), us.nn.ReLU, 150, 0.0),
+        "trained": ((64, 6, 10), us.nn.Tanh, 300, 0.0),
+        "penalised": ((64, 5, 5, 10), us.nn.Tanh, 200, 1e-3),
+        "rectified": ((64, 8, 10), us.nn.ReLU, 150, 0.0),
+        "large": ((64, 38, 10), us.nn.Tanh, 300, 0.0),
     }[name]
     layers = []
     for i in range(len(sizes) - 1):

@@ -24,7 +24,7 @@ def grid(values):
     return np.concatenate([middles[picked], np.linspace(values[0] - 0.1, values[-1] + 0.1, 20), [0.0]])
 
 
-@pytest.mark.parametrize("name", real_hessians.NETWORKS)
+@pytest.mark.parametrize("name", [*real_hessians.NETWORKS, pytest.param("large", marks=pytest.mark.slow)])
 def test_the_distribution_of_a_networks_eigenvalues_lies_in_the_band(name):
     land, values = real_hessians.network(name)
     op = land.hessian(land.theta)

@@ -4,6 +4,7 @@ from .blame import Blame, BlockShare, RowShare, blame
 from .density import Density, density
 from .eigenpairs import Eigenpairs, eigenpairs
 from .measure import Share
+from .minimum_ratio import MinimumRatio, minimum_ratio
 from .symmetries import Symmetries, Symmetry, symmetries
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "BlockShare",
     "Density",
     "Eigenpairs",
+    "MinimumRatio",
     "RowShare",
     "Share",
     "Symmetries",
@@ -18,5 +20,6 @@ __all__ = [
     "blame",
     "density",
     "eigenpairs",
+    "minimum_ratio",
     "symmetries",
 ]

@@ -16,6 +16,8 @@ from .. import _core
 
 Array = NDArray[Any]
 
+ROUNDING = 1e-12  # of sums of weights
+
 
 class Share(NamedTuple):
     """Bounds of shares of a spectrum: `lower` ≤ share ≤ `upper`, floats or arrays."""
@@ -106,6 +108,16 @@ class ProbeMeasure:
         """Number of probes."""
         return len(self.recurrences)
 
+    def norm(self) -> float:
+        """The largest |node|: a lower bound of ‖H‖ that has converged after a few dozen steps."""
+        last = [len(alpha) - 1 for alpha, _ in self.recurrences]
+        ends = [
+            abs(_core.tridiagonal_eigenvalue(alpha, beta, i))
+            for (alpha, beta), k in zip(self.recurrences, last, strict=True)
+            for i in (0, k)
+        ]
+        return max(ends)
+
     def rule(self) -> tuple[Array, Array]:
         """The Gauss rules of all probes as one, nodes ascending."""
         rules = [_core.gauss_rule(*recurrence) for recurrence in self.recurrences]
@@ -167,8 +179,9 @@ def _count_limit(share: Array, n: int, probes: int, half: float, smallest: bool)
         else:
             likely = betainc(a, b, share) >= half
             low, high = np.where(likely, m, low), np.where(likely, high, m)
-    if smallest:  # whole numbers m ≥ the limit
+    # whole numbers beyond the limit; a share that is rounding is none
+    if smallest:
         found = np.ceil(high - 1e-6 * np.maximum(1.0, high * 1e-9))
-        return np.asarray(np.where(share <= 0.0, 0.0, np.clip(found, 0.0, n)))
+        return np.asarray(np.where(share <= ROUNDING, 0.0, np.clip(found, 0.0, n)))
     found = np.floor(low + 1e-6 * np.maximum(1.0, low * 1e-9))
-    return np.asarray(np.where(share >= 1.0, float(n), np.clip(found, 0.0, n)))
+    return np.asarray(np.where(share >= 1.0 - ROUNDING, float(n), np.clip(found, 0.0, n)))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..errors import ArgumentError, OperatorError
+from ..interrupt import interruptible
 from ..progress import Progress
 from .dense import EXACT_LIMIT, dense_matrix
 from .measure import EigenvalueMeasure, ProbeMeasure
@@ -18,6 +19,7 @@ Array = NDArray[np.float64]
 
 SAMPLES = 20_000  # n·probes: a share of ½ then has the standard error √(½/SAMPLES) = 0.5 %
 MOST_PROBES = 16
+FIRST_LOOK = 12  # steps
 BLOCKS = 6  # vectors kept per probe: three of the recurrence, its copy for the product, the product, the start
 
 
@@ -46,8 +48,8 @@ def all_eigenvalues(products: Products, memory_budget: int | None, progress: Pro
     size = float(np.abs(matrix).max()) * np.sqrt(products.n)
     if asymmetry > LARGEST_ASYMMETRY * size + 10.0 * products.op.noise * products.n:
         raise OperatorError(f"`op` is not symmetric: ½‖H − Hᵀ‖ = {asymmetry:.3g} at entries up to {size:.3g}/√n")
-    values = np.linalg.eigvalsh(matrix)
-    norm = float(np.abs(values).max(initial=0.0))
+    values = interruptible(lambda: np.linalg.eigvalsh(matrix))
+    norm = products.norm = float(np.abs(values).max(initial=0.0))
     rounding = float(np.finfo(np.float64).eps) * np.sqrt(products.n) * norm
     return EigenvalueMeasure(values, max(rounding, asymmetry / np.sqrt(products.n), float(products.op.noise)))
 
@@ -62,7 +64,7 @@ def probe(
     enough: Callable[[ProbeMeasure], bool] | None = None,
     progress: Progress | None = None,
 ) -> ProbeMeasure:
-    """At most `steps` block products with `probes` Gaussian vectors; `enough` is asked every tenth step.
+    """At most `steps` block products with `probes` Gaussian vectors; `enough` is asked whenever they grew by a quarter.
 
     Raises:
         BudgetError: the vectors do not fit `memory_budget`.
@@ -77,6 +79,7 @@ def probe(
     masses = lengths(start) ** 2
     state = (_core.Float32Probes if products.dtype == np.float32 else _core.Float64Probes)(start)
     del start
+    ask_at = FIRST_LOOK
     for step in range(steps):
         block = state.next()
         state.push(products.rows(block) if step else products.first(block, rng))
@@ -86,8 +89,10 @@ def probe(
             progress(step + 1, steps, f"{products.done} products")
         if state.exhausted:
             break
-        if enough is not None and step % 10 == 9 and enough(_measure(products, state, masses)):
-            break
+        if enough is not None and step + 1 >= ask_at:
+            if enough(_measure(products, state, masses)):
+                break
+            ask_at = int(1.25 * ask_at) + 1
     return _measure(products, state, masses)
 
 

@@ -56,7 +56,7 @@ class Products:
             NonFiniteError: it holds NaN or infinity.
         """
         block = np.ascontiguousarray(rows, dtype=self.dtype)
-        images = np.asarray(self.op @ block.T)
+        images = np.asarray(self.op.matmat(block.T))  # also for one row, which `@` takes for a vector
         if images.shape != (self.n, len(block)) or images.dtype.kind not in "fiu":
             raise OperatorError(
                 f"a block product of `op` must be real, of shape {(self.n, len(block))}, got {images.dtype} of shape "
