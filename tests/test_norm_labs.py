@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 import unstuck as us
-from unstuck.labs import batchnorm, batchnorm_measures, norm_placement, other_norms, smoothness, why_batchnorm
+from unstuck.labs import (
+    batchnorm,
+    batchnorm_measures,
+    norm_family,
+    norm_placement,
+    other_norms,
+    smoothness,
+    why_batchnorm,
+)
 from unstuck.labs.digit_training import deep, digits_in_two, enlarge, learn
 from unstuck.labs.passes import backward, batch_normalisation, cross_entropy, forward
 
@@ -313,6 +321,54 @@ def test_descent_is_the_trainers():
 )
 def test_why_batchnorm_at_odd_settings(settings, tmp_path):
     run = us.labs.run("why-batchnorm", **{"depth": 3, "width": 8, "updates": 10, **settings})
+    assert not run.holds
+    json.dumps(run.to_dict(), allow_nan=False)
+    run.save(tmp_path / "figure.svg")
+
+
+# --- norm-family ---
+
+
+@pytest.fixture(scope="module")
+def family_run():
+    return us.labs.run("norm-family")
+
+
+def test_norm_family(family_run, tmp_path):
+    assert family_run.holds, family_run.sentence
+    json.dumps(family_run.to_dict(), allow_nan=False)
+    assert family_run.save(tmp_path / "figure.png").stat().st_size > 20_000
+    accuracy = {name: np.median(found, axis=1) for name, found in family_run.results["accuracy"].items()}
+    assert accuracy["batch"][0] < 0.5
+    assert min(accuracy[name][0] for name in ("layer", "group", "RMS")) > 0.9
+    assert all(row[-1] > 0.8 for row in accuracy.values())
+
+
+def test_reach_is_the_axes_of_each_norm(family_run):
+    n, c, s = norm_family.SHAPE
+    at = np.indices(norm_family.SHAPE)
+    wanted = {
+        "batch": at[1] == 0,
+        "layer": at[0] == 0,
+        "group": (at[0] == 0) & (at[1] < 3),
+        "instance": (at[0] == 0) & (at[1] == 0),
+        "RMS": at[0] == 0,
+    }
+    for name, found in family_run.results["reach"].items():
+        np.testing.assert_array_equal(found, wanted[name], err_msg=name)
+
+
+def test_noise_of_batch_statistics_follows_its_leading_order(family_run):
+    noise, expected = family_run.results["noise"], family_run.results["expected"]
+    np.testing.assert_allclose(noise["batch"][-2:], expected[-2:], rtol=0.1)
+    assert all(noise[name] == [0.0] * len(expected) for name in norm_family.FAMILY if name != "batch")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"batches": (3, 1024)}, {"batches": (1024,), "lr": 100.0}, {"depth": 1, "lr": 1e-6}]
+)
+def test_norm_family_at_odd_settings(settings, tmp_path):
+    run = us.labs.run("norm-family", **{"batches": (8, 64), "draws": 10, "epochs": 1, "seeds": 1, **settings})
     assert not run.holds
     json.dumps(run.to_dict(), allow_nan=False)
     run.save(tmp_path / "figure.svg")

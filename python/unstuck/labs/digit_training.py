@@ -90,8 +90,9 @@ def learn(
     updates: int,
     every: int = 10,
     size: float = 1.0,
+    batch_size: int = BATCH,
 ) -> Learning:
-    """Train by plain gradient descent on batches of 128, from He's weights, and measure the validation accuracy.
+    """Train by plain gradient descent from He's weights, and measure the validation accuracy.
 
     Args:
         layers: of the network.
@@ -101,6 +102,7 @@ def learn(
         updates: of the weights.
         every: updates between two measurements.
         size: factor of the first weights of every hidden layer.
+        batch_size: samples per update.
     """
     from ..network_landscape import NetworkLandscape
     from ..nn import CrossEntropy
@@ -110,7 +112,7 @@ def learn(
     net = Network(*layers, input_shape=(64,), seed=seed, init="he_normal")
     enlarge(net, size)
     land = NetworkLandscape(net, CrossEntropy(), data.X, data.y)
-    run = Trainer(land, SGD(lr=lr), batch_size=BATCH, seed=seed)
+    run = Trainer(land, SGD(lr=lr), batch_size=batch_size, seed=seed)
     measured = range(0, updates + 1, every)
     accuracy = np.full(len(measured), 1.0 / CLASSES)
     for i, done in enumerate(measured):

@@ -16,5 +16,6 @@ MODULES: dict[str, str] = {
     "norm-placement": "norm_placement",
     "batchnorm": "batchnorm",
     "why-batchnorm": "why_batchnorm",
+    "norm-family": "norm_family",
 }
 NAMES: tuple[str, ...] = tuple(MODULES)
