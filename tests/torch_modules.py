@@ -23,6 +23,12 @@ BUILDERS: dict[str, Any] = {
     "Identity": lambda torch, x: torch.nn.Identity(),
     "Flatten": lambda torch, x: torch.nn.Flatten(),
     "Unflatten": lambda torch, x: torch.nn.Unflatten(1, x.shape),
+    "Conv1d": lambda torch, x: _convolution(torch.nn.Conv1d, x),
+    "Conv2d": lambda torch, x: _convolution(torch.nn.Conv2d, x),
+    "MaxPool1d": lambda torch, x: torch.nn.MaxPool1d(x.kernel_size, x.stride, x.padding, x.dilation),
+    "AvgPool1d": lambda torch, x: torch.nn.AvgPool1d(
+        x.kernel_size, x.stride, x.padding, count_include_pad=x.count_include_pad
+    ),
     "MaxPool2d": lambda torch, x: torch.nn.MaxPool2d(x.kernel_size, x.stride, x.padding, x.dilation),
     "AvgPool2d": lambda torch, x: torch.nn.AvgPool2d(
         x.kernel_size, x.stride, x.padding, count_include_pad=x.count_include_pad
@@ -39,6 +45,11 @@ BUILDERS: dict[str, Any] = {
 def build(torch, layer):
     """The float64 module of one layer."""
     return BUILDERS[layer.kind](torch, layer).double()
+
+
+def _convolution(module, x):
+    sizes = (x.in_channels, x.out_channels, x.kernel_size, x.stride, x.padding, x.dilation)
+    return module(*sizes, groups=x.groups, bias=x.bias)
 
 
 def _residual(torch, layer):

@@ -32,7 +32,7 @@ void Layer<T>::keep_bend(Team, std::int64_t, const T *, const T *, const T *, co
 template <class T> void Layer<T>::update_buffers(std::int64_t, const T *, T *) const {}
 
 std::vector<std::string> layer_kinds() {
-  std::vector<std::string> kinds{"Linear", "BatchNorm", "Dropout"};
+  std::vector<std::string> kinds{"Linear", "Conv2d", "BatchNorm", "Dropout"};
   for (const auto &more : {normalization_kinds(), activation_kinds(), pooling_kinds()})
     kinds.insert(kinds.end(), more.begin(), more.end());
   return kinds;
@@ -42,8 +42,8 @@ template <class T>
 std::unique_ptr<Layer<T>> make_layer(const LayerSpec &spec, std::int64_t inputs) {
   if (spec.kind == "Linear")
     return make_linear<T>(spec, inputs);
-  for (const auto make : {make_batch_norm<T>, make_normalization<T>, make_pooling<T>,
-                          make_dropout<T>, make_activation<T>})
+  for (const auto make : {make_convolution<T>, make_batch_norm<T>, make_normalization<T>,
+                          make_pooling<T>, make_dropout<T>, make_activation<T>})
     if (auto layer = make(spec, inputs))
       return layer;
   require(false, "unknown layer kind `", spec.kind, "`");

@@ -5,13 +5,14 @@ from __future__ import annotations
 from . import init
 from .activation import ELU, GELU, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .containers import Flatten, Residual, Sequential, Unflatten
+from .convolution import Conv1d, Conv2d
 from .dropout import Dropout
 from .layer import Layer
 from .linear import Linear
 from .losses import MSE, BCEWithLogits, CrossEntropy, Huber, Loss
 from .network import Network
 from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
-from .pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from .pooling import AvgPool1d, AvgPool2d, GlobalAvgPool2d, MaxPool1d, MaxPool2d
 
 __all__ = [
     "Network",
@@ -20,7 +21,11 @@ __all__ = [
     "Residual",
     "Flatten",
     "Unflatten",
+    "Conv1d",
+    "Conv2d",
+    "MaxPool1d",
     "MaxPool2d",
+    "AvgPool1d",
     "AvgPool2d",
     "GlobalAvgPool2d",
     "Dropout",

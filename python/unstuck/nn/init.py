@@ -1,10 +1,11 @@
 """Initialisers: how a layer's weights start, as in torch.nn.init; every draw comes from a given generator.
 
-fan_in and fan_out are the second and first extent of the weight (out, in).
+fan_in is the product of all extents of the weight (out, in, …) but the first, fan_out that of all but the second.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +33,8 @@ class Initialiser:
     """A named way to start a weight matrix.
 
     Attributes:
-        name: one of `NAMES`. "torch" is torch.nn.Linear's default, U(±1/√fan_in), for weights and biases;
-            with every other name biases start at zero ("constant": at the value).
+        name: one of `NAMES`. "torch" is the default of torch.nn.Linear and Conv2d, U(±1/√fan_in), for weights and
+            biases; with every other name biases start at zero ("constant": at the value).
         gain: factor on the standard deviation (for "orthogonal" on the whole matrix).
         value: the number of "constant".
 
@@ -53,14 +54,14 @@ class Initialiser:
                 raise ArgumentError(f"`{field}` of an initialiser must be finite, got {number}")
 
     def weight(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
-        """A weight of `shape` (out, in), in float64."""
-        fan_out, fan_in = shape
+        """A weight of `shape` (out, in, …), in float64."""
+        fan_in, fan_out = math.prod(shape[1:]), shape[0] * math.prod(shape[2:])
         if self.name in ("constant", "zeros"):
             return np.full(shape, self.value if self.name == "constant" else 0.0)
         if self.name == "torch":
             return rng.uniform(-1.0, 1.0, shape) * (self.gain / float(np.sqrt(fan_in)))
         if self.name == "orthogonal":
-            return self.gain * _orthogonal(fan_out, fan_in, rng)
+            return self.gain * _orthogonal(shape[0], fan_in, rng).reshape(shape)
         variance = {
             "he": 2.0 / fan_in,
             "xavier": 2.0 / (fan_in + fan_out),

@@ -6,11 +6,11 @@ from dataclasses import fields
 from typing import Any
 
 from ..errors import ArgumentError
-from . import activation, containers, dropout, linear, normalization, pooling
+from . import activation, containers, convolution, dropout, linear, normalization, pooling
 from .init import Initialiser
 from .layer import Layer
 
-_MODULES = (linear, normalization, activation, pooling, dropout, containers)
+_MODULES = (linear, convolution, normalization, activation, pooling, dropout, containers)
 _DEEPEST = 50  # of layers in layers
 
 KINDS: dict[str, type[Layer]] = {

@@ -3,57 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..errors import ArgumentError, ArgumentTypeError
-from .layer import Layer, Shape, size
-
-Pair = tuple[int, int]
-
-
-def pair(name: str, value: Any, low: int = 1) -> Pair:
-    """`value`, or (`value`, `value`), as two integers of at least `low`."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) != 2:
-        raise ArgumentTypeError(f"`{name}` must be an integer or two of them, got {value!r}")
-    return size(name, values[0], low), size(name, values[1], low)
-
-
-def window(shape: Shape, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> tuple[dict[str, float], Pair]:
-    """(options for the core, size of an output plane) of a window over samples (C, H, W).
-
-    Output positions along an axis: ⌊(size + 2·padding − dilation·(kernel − 1) − 1)/stride⌋ + 1, as PyTorch.
-
-    Raises:
-        ArgumentError: samples are not (C, H, W), or too small for the window.
-    """
-    if len(shape) != 3:
-        raise ArgumentError(f"takes samples of shape (channels, height, width), but {shape} arrives")
-    options: dict[str, float] = {"channels": shape[0], "height": shape[1], "width": shape[2]}
-    out = []
-    for i, axis in enumerate("yx"):
-        reach = dilation[i] * (kernel[i] - 1) + 1
-        room = shape[1 + i] + 2 * padding[i] - reach
-        if room < 0:
-            raise ArgumentError(
-                f"a window that reaches over {reach} positions does not fit samples of shape {shape} "
-                f"with padding {padding[i]}"
-            )
-        out.append(room // stride[i] + 1)
-        for name, value in (("kernel", kernel), ("stride", stride), ("padding", padding), ("dilation", dilation)):
-            options[f"{name}_{axis}"] = value[i]
-    return options, (out[0], out[1])
-
-
-def as_plane(shape: Shape) -> Shape:
-    """(C, L) as (C, 1, L).
-
-    Raises:
-        ArgumentError: samples are not (C, L).
-    """
-    if len(shape) != 2:
-        raise ArgumentError(f"takes samples of shape (channels, length), but {shape} arrives")
-    return shape[0], 1, shape[1]
+from ..errors import ArgumentError
+from .layer import Layer, Shape
+from .window import Pair, as_plane, pair, single, window
 
 
 @dataclass(frozen=True)
@@ -113,6 +67,62 @@ class AvgPool2d(Layer):
 
 
 @dataclass(frozen=True)
+class MaxPool1d(Layer):
+    """The largest value of each window, the first of equals, as torch.nn.MaxPool1d. Samples are (C, L).
+
+    Args:
+        kernel_size: positions of the window.
+        stride: distance of neighbouring windows; None: the kernel size.
+        padding: positions that are added at both ends and never chosen; at most half the kernel.
+        dilation: distance of neighbouring positions within the window.
+    """
+
+    kernel_size: int
+    stride: int | None = None
+    padding: int = 0
+    dilation: int = 1
+    kind: ClassVar[str] = "MaxPool1d"
+    core_kind: ClassVar[str] = "MaxPool2d"
+
+    def __post_init__(self) -> None:
+        _check_row(self)
+        object.__setattr__(self, "dilation", single("dilation", self.dilation))
+
+    def lower(self, shape: Shape) -> tuple[dict[str, float], Shape]:
+        """(C, L) becomes (C, L')."""
+        options, out = window(as_plane(shape), *_row_window(self), (1, self.dilation))
+        return options, (shape[0], out[1])
+
+
+@dataclass(frozen=True)
+class AvgPool1d(Layer):
+    """The mean of each window, as torch.nn.AvgPool1d. Samples are (C, L).
+
+    Args:
+        kernel_size: positions of the window.
+        stride: distance of neighbouring windows; None: the kernel size.
+        padding: zeros that are added at both ends; at most half the kernel.
+        count_include_pad: whether these zeros count in the mean.
+    """
+
+    kernel_size: int
+    stride: int | None = None
+    padding: int = 0
+    count_include_pad: bool = True
+    kind: ClassVar[str] = "AvgPool1d"
+    core_kind: ClassVar[str] = "AvgPool2d"
+
+    def __post_init__(self) -> None:
+        _check_row(self)
+        object.__setattr__(self, "count_include_pad", bool(self.count_include_pad))
+
+    def lower(self, shape: Shape) -> tuple[dict[str, float], Shape]:
+        """(C, L) becomes (C, L')."""
+        options, out = window(as_plane(shape), *_row_window(self), (1, 1))
+        return {**options, "count_include_pad": float(self.count_include_pad)}, (shape[0], out[1])
+
+
+@dataclass(frozen=True)
 class GlobalAvgPool2d(Layer):
     """The mean of each plane: (C, H, W) becomes (C, 1, 1), as torch.nn.AdaptiveAvgPool2d(1)."""
 
@@ -139,3 +149,17 @@ def _check_window(layer: MaxPool2d | AvgPool2d) -> None:
 def _window(layer: MaxPool2d | AvgPool2d) -> tuple[Pair, Pair, Pair]:
     kernel, stride, padding = layer.kernel_size, layer.stride, layer.padding
     return pair("kernel_size", kernel), pair("stride", stride), pair("padding", padding, 0)
+
+
+def _check_row(layer: MaxPool1d | AvgPool1d) -> None:
+    kernel, padding = single("kernel_size", layer.kernel_size), single("padding", layer.padding, 0)
+    if 2 * padding > kernel:
+        raise ArgumentError(f"`padding` must be at most half of `kernel_size` {kernel}, got {padding}")
+    object.__setattr__(layer, "kernel_size", kernel)
+    object.__setattr__(layer, "stride", kernel if layer.stride is None else single("stride", layer.stride))
+    object.__setattr__(layer, "padding", padding)
+
+
+def _row_window(layer: MaxPool1d | AvgPool1d) -> tuple[Pair, Pair, Pair]:
+    stride = layer.kernel_size if layer.stride is None else layer.stride
+    return (1, layer.kernel_size), (1, stride), (0, layer.padding)

@@ -102,6 +102,9 @@ template <class T>
 std::unique_ptr<Layer<T>> make_normalization(const LayerSpec &spec, std::int64_t inputs);
 
 template <class T>
+std::unique_ptr<Layer<T>> make_convolution(const LayerSpec &spec, std::int64_t inputs);
+
+template <class T>
 std::unique_ptr<Layer<T>> make_pooling(const LayerSpec &spec, std::int64_t inputs);
 
 template <class T>

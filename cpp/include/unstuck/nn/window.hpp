@@ -36,8 +36,9 @@ struct Window {
   std::int64_t taps() const { return y.kernel * x.kernel; }
 };
 
-// From the options channels, height, width, kernel_y, kernel_x, stride_y, … ; checks that `inputs`
-// features are what they say.
+// From the options channels, height, width, kernel_y, kernel_x, stride_y, … (and after_y, after_x
+// where the padding behind the plane is another than before it); checks that `inputs` features are
+// what they say.
 inline Window make_window(const LayerSpec &spec, std::int64_t inputs) {
   const auto whole = [&spec](const std::string &name) {
     return static_cast<std::int64_t>(spec.option(name));
@@ -47,9 +48,10 @@ inline Window make_window(const LayerSpec &spec, std::int64_t inputs) {
                  whole("dilation" + end)};
     require(a.size > 0 && a.kernel > 0 && a.stride > 0 && a.padding >= 0 && a.dilation > 0,
             spec.kind, " needs positive sizes, kernels, strides and dilations");
-    const std::int64_t room = a.size + 2 * a.padding - a.dilation * (a.kernel - 1) - 1;
-    require(room >= 0, spec.kind, ": a window of ", a.dilation * (a.kernel - 1) + 1,
-            " does not fit into ", a.size + 2 * a.padding, " positions");
+    const std::int64_t after = spec.options.count("after" + end) ? whole("after" + end) : a.padding;
+    const std::int64_t room = a.size + a.padding + after - a.dilation * (a.kernel - 1) - 1;
+    require(after >= 0 && room >= 0, spec.kind, ": a window of ", a.dilation * (a.kernel - 1) + 1,
+            " does not fit into ", a.size + a.padding + after, " positions");
     a.out = room / a.stride + 1;
     return a;
   };
