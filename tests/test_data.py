@@ -1,4 +1,4 @@
-"""The shipped digits, tables from hostile files, the split, the standardiser."""
+"""The shipped digits, tables from hostile files, the split."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import unstuck as us
-from unstuck.errors import ArgumentError, ArgumentTypeError, DataError, NonFiniteError
+from unstuck.errors import ArgumentError, ArgumentTypeError, DataError
 
 GOOD = "a,b,label\n" + "".join(f"{i},{i * 0.5},{'cat' if i % 2 else 'dog'}\n" for i in range(8))
 
@@ -326,7 +326,7 @@ def test_damaged_archives(tmp_path):
         us.data.load(path, "y")
 
 
-# --- split and standardiser ---
+# --- split ---
 
 
 def test_split_is_a_partition():
@@ -338,44 +338,3 @@ def test_split_is_a_partition():
     for n, fraction in [(2, 0.9), (3, 0.1), (10, 1.0), (10, -0.1)]:
         with pytest.raises(ArgumentError, match="`fraction`"):
             us.data.split(n, fraction)
-
-
-def test_standardiser_is_exact_under_large_offsets_and_any_batching():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(1000, 3)) * [1.0, 1e-3, 1e5] + [1e9, 0.1, -3.0]
-    whole = us.Standardiser().update(X)
-    parts = us.Standardiser()
-    for rows in np.array_split(X, [1, 7, 500]):
-        parts.update(rows)
-    exact = X.astype(np.longdouble)
-    for s in (whole, parts):
-        assert s.n == 1000
-        np.testing.assert_allclose(s.mean, exact.mean(0).astype(float), rtol=1e-12)
-        np.testing.assert_allclose(s.scale, exact.std(0).astype(float), rtol=1e-7)
-    Z = whole.transform(X, np.float64)
-    assert abs(Z.mean(0)).max() < 1e-6
-    assert abs(Z.std(0) - 1).max() < 1e-6
-    np.testing.assert_allclose(whole.inverse(Z), X, rtol=1e-12, atol=1e-9)
-    assert whole.transform(X).dtype == np.float32
-
-
-def test_constant_features_become_zero():
-    X = np.c_[np.full(7, 0.1), np.zeros(7), np.arange(7.0)]
-    s = us.Standardiser().update(X)
-    assert s.constant.tolist() == [True, True, False]
-    assert np.abs(s.transform(X)[:, :2]).max() < 1e-15
-    assert us.Standardiser().update(X[:1]).transform(X[:1]).tolist() == [[0, 0, 0]]
-
-
-def test_standardiser_refuses_bad_input():
-    with pytest.raises(NonFiniteError, match="`X`"):
-        us.Standardiser().update([[1.0], [np.nan]])
-    with pytest.raises(NonFiniteError, match="too large"):
-        us.Standardiser().update([[1e300], [-1e300]])
-    with pytest.raises(ArgumentError, match="no data yet"):
-        us.Standardiser().transform([[1.0]])
-    fitted = us.Standardiser().update([[1.0], [2.0]])
-    for bad in ([[1.0, 2.0]], [1.0], np.empty((0, 1)), [["a"]]):
-        with pytest.raises(ArgumentError, match="`X`"):
-            fitted.update(bad)
-    assert fitted.n == 2
