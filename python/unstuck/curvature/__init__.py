@@ -3,15 +3,20 @@
 from .blame import Blame, BlockShare, RowShare, blame
 from .density import Density, density
 from .eigenpairs import Eigenpairs, eigenpairs
+from .estimate import Estimate
+from .log_determinant import log_determinant
 from .measure import Share
 from .minimum_ratio import MinimumRatio, minimum_ratio
 from .symmetries import Symmetries, Symmetry, symmetries
+from .trace import Diagonal, diagonal, frobenius, trace
 
 __all__ = [
     "Blame",
     "BlockShare",
     "Density",
+    "Diagonal",
     "Eigenpairs",
+    "Estimate",
     "MinimumRatio",
     "RowShare",
     "Share",
@@ -19,7 +24,11 @@ __all__ = [
     "Symmetry",
     "blame",
     "density",
+    "diagonal",
     "eigenpairs",
+    "frobenius",
+    "log_determinant",
     "minimum_ratio",
     "symmetries",
+    "trace",
 ]
