@@ -126,7 +126,7 @@ class Diagonal:
 
     Attributes:
         value: (n,) unbiased estimates, float64, in units of H.
-        standard_error: (n,) of each, from the spread of the samples; 0 if `exact`.
+        standard_error: (n,) of each, from the spread of the samples, and rounding; 0 if `exact`.
         probes: number of samples.
         products: matrix-vector products used.
         exact: whether all entries were computed.
@@ -180,7 +180,7 @@ def diagonal(
             change = sample - mean
             mean += change / count
             squares += change * (sample - mean)
-    error = np.sqrt(squares / (count - 1) / count)
+    error = np.hypot(np.sqrt(squares / (count - 1) / count), 4.0 * job.products.noise)  # spread, and rounding
     return Diagonal(value + mean, error, count, job.products.done, False)
 
 
