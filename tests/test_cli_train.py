@@ -87,6 +87,9 @@ def test_other_bad_tables(capsys, tmp_path):
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "t.csv").write_text(GOOD)
     (tmp_path / "big.csv").write_text("a,label\n" + "".join(f"{i}e300,{i % 2}\n" for i in range(1, 9)))
+    (tmp_path / "apart.csv").write_text(
+        "a,label\n" + "".join(f"{'-' * (i % 4 == 0)}1.7e308,{i % 2}\n" for i in range(40))
+    )
     (tmp_path / "one.csv").write_text("a,label\n1,x\n2,y\n3,x\n4,y\n")
     for name, more in [
         ("pipe.csv", []),
@@ -95,7 +98,7 @@ def test_other_bad_tables(capsys, tmp_path):
         ("t.csv", ["--drop", "none"]),
         ("t.csv", ["--features", "label"]),
         ("t.csv", ["--task", "regression"]),
-        ("big.csv", []),
+        ("apart.csv", []),
         ("big.csv", ["--no-standardise"]),
         ("one.csv", ["--validation", "0.01"]),
     ]:
@@ -146,6 +149,36 @@ def test_a_saved_network_takes_the_table_as_it_stands(capsys, tmp_path, kind, mo
     else:
         assert np.sqrt(np.mean((predicted[:, 0] - y) ** 2)) == pytest.approx(quality["rmse"], rel=1e-4)
         assert quality["rmse"] < 0.5 * quality["baseline"]
+
+
+@pytest.mark.parametrize("scaling", [[], ["--no-standardise"]])
+def test_missing_values_are_given_the_training_mean(capsys, tmp_path, scaling):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 2)) + [1.0, -2.0]
+    y = 3.0 * X[:, 0]
+    X[::5, 1] = np.nan
+    np.savez(tmp_path / "t.npz", X=X, y=y)
+    arguments = ["--target", "y", "--hidden", "8", "--epochs", "40", "--lr", "0.02", "--validation", "0.25", *scaling]
+    code, out, err = run(capsys, "train", str(tmp_path / "t.npz"), *arguments)
+    assert_one_line(code, out, err)
+    assert "row 1: `X_1` has no value" in err
+    assert "see the option `missing`" in err
+    goal = tmp_path / "net.safetensors"
+    arguments += ["--missing", "mean", "--save", str(goal), "--json"]
+    code, out, err = run(capsys, "train", str(tmp_path / "t.npz"), *arguments)
+    assert code in (0, 1)
+    data = json.loads(out)
+    (fact,) = (fact for fact in data["details"] if fact["label"] == "missing values")
+    rows, held = us.data.split(80, 0.25, 0)
+    mean = np.nanmean(X[rows, 1])
+    assert fact["data"] == {"X_1": {"missing": 16, "mean": pytest.approx(mean)}}
+    fill = data["data"]["saved"]["fill"]
+    assert fill == pytest.approx([X[rows, 0].mean(), mean])
+    assert "a missing value as `fill` says" in err
+    filled = np.where(np.isnan(X), fill, X)
+    predicted = us.nn.Network.load(goal).predict(filled[held])[:, 0]
+    quality = next(fact["data"] for fact in data["facts"] if "held-out" in fact["label"])
+    assert np.sqrt(np.mean((predicted - y[held]) ** 2)) == pytest.approx(quality["rmse"], rel=1e-4)
 
 
 def test_nothing_is_saved_over_a_pipe_or_after_bad_input(capsys, tmp_path):

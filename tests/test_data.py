@@ -290,7 +290,7 @@ ARCHIVES = {
     "scalar": ({"x.npy": member(np.float64(3.0))}, "the target has 4 rows"),
     "complex": ({"x.npy": member(np.zeros(4, complex))}, "dtype complex128"),
     "structured": ({"x.npy": member(np.zeros(4, [("a", "f8")]))}, "dtype"),
-    "nan": ({"x.npy": member(np.array([1, np.nan, 2, 3]))}, "row 2: `x` is not finite"),
+    "nan": ({"x.npy": member(np.array([1, np.nan, 2, 3]))}, "row 2: `x` has no value"),
     "text": ({"x.npy": member(np.array(["a", "b", "c", "d"]))}, "holds text"),
     "no-columns": ({"x.npy": member(np.zeros((4, 0)))}, "no feature"),
 }
@@ -324,6 +324,36 @@ def test_damaged_archives(tmp_path):
     with pytest.raises(DataError, match="2-D|shape"):
         np.savez(path, x=np.arange(4.0), y=np.zeros((4, 2)))
         us.data.load(path, "y")
+
+
+# --- missing values ---
+
+
+def test_missing_values_are_kept_when_asked_for(tmp_path):
+    path = write(tmp_path, "a,b,y\n1, ,0\nNA,2,1\n3,?,0\n-nan,4,1\n")
+    found = us.data.load(path, "y", missing="keep")
+    np.testing.assert_array_equal(found.X, [[1, np.nan], [np.nan, 2], [3, np.nan], [np.nan, 4]])
+    assert found.y.tolist() == [0, 1, 0, 1]
+    with pytest.raises(DataError, match="line 2: column `b` has no value; .* see the option `missing`"):
+        us.data.load(path, "y")
+    X = np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0], [6.0, np.nan]])
+    np.savez(tmp_path / "t.npz", X=X, y=[0, 1, 0, 1])
+    np.testing.assert_array_equal(us.data.load(tmp_path / "t.npz", "y", missing="keep").X, X)
+
+
+def test_kept_missing_values_excuse_nothing_else(tmp_path):
+    for content, message in [
+        ("a,b,y\n,x,0\n1,2,1\n", "line 2: column `b` holds 'x'"),
+        ("a,b,y\n,1e999,0\n1,2,1\n", "line 2: column `b` holds a number too large"),
+        ("a,b,y\n1,2,\n1,2,1\n", "the target `y` has no value"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            us.data.load(write(tmp_path, content), "y", missing="keep")
+    np.savez(tmp_path / "t.npz", X=[[np.inf], [np.nan]], y=[0, 1])
+    with pytest.raises(DataError, match="row 1: `X_0` is not finite"):
+        us.data.load(tmp_path / "t.npz", "y", missing="keep")
+    with pytest.raises(ArgumentError, match="`missing`"):
+        us.data.load(tmp_path / "t.npz", "y", missing="mean")
 
 
 # --- split ---

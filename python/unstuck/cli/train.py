@@ -61,6 +61,9 @@ class Settings:
     validation: float = setting("share of the rows held out for validation", 0.2, least=0.0, most=0.9)
     seed: int = setting("of the split, the network and the order of the samples", 0, least=0, most=2**31)
     standardise: bool = setting("bring features to mean 0 and deviation 1", True)
+    missing: Literal["refuse", "mean"] = setting(
+        "a feature without a value is an error, or is given the mean of the training part", "refuse"
+    )
     report: str | None = setting("write a report to this .html, .json or .txt file", None)
     save: str | None = setting("write the trained network to this .safetensors file", None)
 
@@ -80,6 +83,7 @@ class Prepared:
         held_y: validation targets; empty without validation.
         unit: factor from the scaled target back to its own unit; 1 for classes.
         scaler: what brought the features to their scale; None: they are as they were.
+        fill: what a missing value was taken for (d,); None: there was none.
         target_scaler: the same for a numeric target; None for classes.
     """
 
@@ -91,6 +95,7 @@ class Prepared:
     unit: float
     scaler: Standardiser | None
     target_scaler: Standardiser | None
+    fill: NDArray[np.float64] | None = None
 
 
 def run(settings: Settings, out: Output) -> int:
@@ -142,13 +147,20 @@ def prepare(settings: Settings) -> Prepared:
         features=settings.features or None,
         drop=settings.drop,
         task=settings.task,
+        missing="keep" if settings.missing == "mean" else "refuse",
     )
     rows, held = data.split(len(table.X), settings.validation, settings.seed)
     X, held_X = table.X[rows], table.X[held]
-    scaler, target = None, None
+    scaler, target, fill = None, None, None
+    absent = np.isnan(table.X)
+    if settings.standardise or absent.any():
+        statistics = Standardiser(missing=settings.missing).update(X)
+        fill = statistics.mean if absent.any() else None
     if settings.standardise:
-        scaler = Standardiser().update(X)
+        scaler = statistics
         X, held_X = scaler.transform(X), scaler.transform(held_X) if len(held) else held_X
+    elif fill is not None:
+        X, held_X = np.where(np.isnan(X), fill, X), np.where(np.isnan(held_X), fill, held_X)
     y, unit = table.y, 1.0
     if table.task == "regression":
         target = Standardiser().update(table.y[rows, None])
@@ -157,7 +169,7 @@ def prepare(settings: Settings) -> Prepared:
         X, held_X = X.astype(np.float32), held_X.astype(np.float32)
     if not (np.isfinite(X).all() and np.isfinite(held_X).all()):
         raise DataError("the features hold numbers too large for float32; standardise them or rescale")
-    return Prepared(table, X, y[rows], held_X, y[held], unit, scaler, target)
+    return Prepared(table, X, y[rows], held_X, y[held], unit, scaler, target, fill)
 
 
 def landscape(settings: Settings, prepared: Prepared) -> NetworkLandscape:

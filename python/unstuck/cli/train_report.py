@@ -183,6 +183,20 @@ def parting(gap: Callable[[Array], Array], change: Callable[[Array], Array], siz
     return min(reach, REACH * size)
 
 
+def _missing(prepared: Prepared) -> Fact:
+    """How many values were missing, and what they were taken for."""
+    assert prepared.fill is not None
+    absent = np.isnan(prepared.table.X)
+    columns = {
+        name: {"missing": int(count), "mean": float(mean)}
+        for name, count, mean in zip(prepared.table.features, absent.sum(axis=0), prepared.fill, strict=True)
+        if count
+    }
+    share = f"{100 * absent.mean():.2g} %"
+    sentence = f"{int(absent.sum()):,} missing values ({share}) were given the mean of their column's training part."
+    return Fact("missing values", f"{share}, in {len(columns)} of {absent.shape[1]} columns", "warn", sentence, columns)
+
+
 def _details(settings: Settings, prepared: Prepared, trainer: Trainer) -> list[Fact]:
     sizes = [len(prepared.table.features), *settings.hidden, max(len(prepared.table.classes), 1)]
     network = f"{'-'.join(map(str, sizes))}, {settings.activation}, {trainer.land.n:,} parameters"
@@ -193,6 +207,7 @@ def _details(settings: Settings, prepared: Prepared, trainer: Trainer) -> list[F
         Fact("batch size", str(settings.batch_size), data=settings.batch_size),
         Fact("updates", f"{trainer.t:,} in {trainer.epoch} epochs", data=trainer.t),
         Fact("features", scaled, data=settings.standardise),
+        *([] if prepared.fill is None else [_missing(prepared)]),
         Fact("seed", str(settings.seed), data=settings.seed),
         Fact("unstuck", f"{__version__}, CPU variant {_core.level}"),
     ]

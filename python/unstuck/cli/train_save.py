@@ -46,15 +46,17 @@ def save(net: nn.Network, prepared: Prepared, path: str) -> dict[str, Any]:
         "file": Path(path).name,
         "inputs": list(table.features),
         "outputs": list(table.classes) or [table.target],
+        **({} if prepared.fill is None else {"fill": [float(mean) for mean in prepared.fill]}),
     }
 
 
 def sentence(saved: dict[str, Any]) -> str:
     """What the file holds, in one sentence."""
     kind = "one score per class, the highest wins" if len(saved["outputs"]) > 1 else "the prediction"
+    blank = ", a missing value as `fill` says," * ("fill" in saved)
     return (
         f"unstuck.nn.Network.load reads it; predict takes the columns {_listed(saved['inputs'])} as they stand in the "
-        f"table and gives {kind} ({_listed(saved['outputs'])})."
+        f"table{blank} and gives {kind} ({_listed(saved['outputs'])})."
     )
 
 

@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import DataError
 from ..plain_text import plain
 from .limits import Limits
@@ -13,11 +16,15 @@ from .limits import Limits
 
 @dataclass(frozen=True)
 class Selection:
-    """Which columns are wanted: the target, the features (None: all others), and those to leave out."""
+    """Which columns are wanted: the target, the features (None: all others), and those to leave out.
+
+    With `keep_missing` a feature without a value is NaN, else an error.
+    """
 
     target: str
     features: Sequence[str] | None = None
     drop: Sequence[str] = ()
+    keep_missing: bool = False
 
 
 def check_names(file: str, names: Sequence[str], target: str, limits: Limits) -> None:
@@ -72,6 +79,12 @@ def _unknown(file: str, name: str, names: Sequence[str]) -> str:
     listed = ", ".join(f"`{plain(known, 30)}`" for known in names[:8])
     rest = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
     return f"{file} has no column `{plain(name, 80)}`; it has {listed}{rest}"
+
+
+def unusable(features: NDArray[np.float64], keep_missing: bool) -> NDArray[np.intp]:
+    """(row, column) of every feature value that is infinite, or NaN unless that is kept, (k, 2)."""
+    bad = np.isinf(features) if keep_missing else ~np.isfinite(features)
+    return np.argwhere(bad) if features.size else np.empty((0, 2), np.intp)
 
 
 def is_number(text: str) -> bool:

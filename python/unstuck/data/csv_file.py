@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..plain_text import plain
-from .columns import Selection, check_names, choose_columns
+from .columns import Selection, check_names, choose_columns, unusable
 from .limits import Limits, open_regular, shown
 
 MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "?", "-nan", "<na>", "#n/a"})
+CURE = "fill it in, remove the row, drop the column, or see the option `missing`"
 _DELIMITERS = ",;\t|"
 _MAGIC = {
     b"\x1f\x8b": "gzip-compressed",
@@ -70,7 +71,7 @@ def read_csv(path: str | os.PathLike[str], wanted: Selection, limits: Limits) ->
             raise DataError(f"{lines.place()}: {_not_csv(error)}") from None
         except UnicodeDecodeError:
             raise DataError(f"{shown(path)}, {_first_bad_byte(file)}; save the file as UTF-8") from None
-    _check_finite(shown(path), table)
+    _check_finite(shown(path), table, wanted.keep_missing)
     return table
 
 
@@ -158,7 +159,13 @@ def _read_rows(lines: _Lines, wanted: Selection, limits: Limits) -> RawTable:
         try:
             values.extend([float(row[i]) for i in columns])
         except ValueError:
-            raise DataError(f"{lines.place()}: {_bad_cell(names, row, columns)}") from None
+            if not wanted.keep_missing:
+                raise DataError(f"{lines.place()}: {_bad_cell(names, row, columns)}") from None
+            filled = ["nan" if cell.strip().lower() in MISSING else cell for cell in row]
+            try:
+                values.extend([float(filled[i]) for i in columns])
+            except ValueError:
+                raise DataError(f"{lines.place()}: {_bad_cell(names, row, columns, True)}") from None
         label = row[at].strip()
         if len(label) > limits.field_characters:
             raise DataError(f"{lines.place()}: the target's text has {len(label):,} characters")
@@ -171,11 +178,13 @@ def _read_rows(lines: _Lines, wanted: Selection, limits: Limits) -> RawTable:
     return RawTable(table, tuple(names[i] for i in columns), labels, where)
 
 
-def _bad_cell(names: list[str], row: list[str], columns: list[int]) -> str:
+def _bad_cell(names: list[str], row: list[str], columns: list[int], keep_missing: bool = False) -> str:
     for i in columns:
         cell, column = row[i].strip(), f"column `{plain(names[i], 80)}`"
         if cell.lower() in MISSING:
-            return f"{column} has no value; fill it in, remove the row, or drop the column"
+            if keep_missing:
+                continue
+            return f"{column} has no value; {CURE}"
         try:
             float(cell)
         except ValueError:
@@ -185,13 +194,10 @@ def _bad_cell(names: list[str], row: list[str], columns: list[int]) -> str:
     return "a field is not a number"
 
 
-def _check_finite(file: str, table: RawTable) -> None:
-    bad = np.argwhere(~np.isfinite(table.features)) if table.features.size else np.empty((0, 2), int)
+def _check_finite(file: str, table: RawTable, keep_missing: bool) -> None:
+    bad = unusable(table.features, keep_missing)
     if len(bad):
         row, column = int(bad[0, 0]), int(bad[0, 1])
         value = table.features[row, column]
         what = "has no value" if math.isnan(value) else "holds a number too large for a double"
-        raise DataError(
-            f"{file}, {table.place(row)}: column `{plain(table.names[column], 80)}` {what}; "
-            "fill it in, remove the row, or drop the column"
-        )
+        raise DataError(f"{file}, {table.place(row)}: column `{plain(table.names[column], 80)}` {what}; {CURE}")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..plain_text import plain
-from .columns import Selection, check_names, choose_columns
-from .csv_file import RawTable
+from .columns import Selection, check_names, choose_columns, unusable
+from .csv_file import CURE, RawTable
 from .limits import Limits, open_regular, shown
 
 _HEADER_BYTES = 10_000
@@ -36,10 +36,12 @@ def read_npz(path: str | os.PathLike[str], wanted: Selection, limits: Limits) ->
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise DataError(f"{file} is not a readable .npz archive ({plain(error, 200)})") from None
     labels = _target_array(file, names[at], read[at])
-    return _assemble(file, {names[i]: read[i] for i in columns}, labels, limits)
+    return _assemble(file, {names[i]: read[i] for i in columns}, labels, limits, wanted.keep_missing)
 
 
-def _assemble(file: str, arrays: dict[str, NDArray[Any]], labels: NDArray[Any], limits: Limits) -> RawTable:
+def _assemble(
+    file: str, arrays: dict[str, NDArray[Any]], labels: NDArray[Any], limits: Limits, keep_missing: bool
+) -> RawTable:
     columns: list[str] = []
     for name, values in arrays.items():
         _check_feature(file, name, values, len(labels))
@@ -56,10 +58,11 @@ def _assemble(file: str, arrays: dict[str, NDArray[Any]], labels: NDArray[Any], 
         with np.errstate(over="ignore"):
             table[:, start : start + block.shape[1]] = block
         start += block.shape[1]
-    bad = np.argwhere(~np.isfinite(table)) if table.size else np.empty((0, 2), int)
+    bad = unusable(table, keep_missing)
     if len(bad):
         row, column = int(bad[0, 0]), columns[int(bad[0, 1])]
-        raise DataError(f"{file}, row {row + 1}: `{plain(column, 80)}` is not finite; fill it in or drop it")
+        what = "has no value" if np.isnan(table[row, bad[0, 1]]) else "is not finite"
+        raise DataError(f"{file}, row {row + 1}: `{plain(column, 80)}` {what}; {CURE}")
     return RawTable(table, tuple(columns), labels)
 
 

@@ -30,7 +30,7 @@ class Table:
     """Features and target of one file.
 
     Attributes:
-        X: features (N, d), float64, finite, unscaled.
+        X: features (N, d), float64, unscaled; finite, or NaN where missing values were asked for.
         y: class codes (N,) int64 for classification, numbers (N,) float64 for regression.
         task: "classification" or "regression".
         reason: one sentence that says how the task was decided.
@@ -56,6 +56,7 @@ def load(
     drop: Sequence[str] = (),
     task: Task | None = None,
     limits: Limits | None = None,
+    missing: Literal["refuse", "keep"] = "refuse",
 ) -> Table:
     """Load a table from a `.csv` file (UTF-8, header line) or an `.npz` archive (arrays with N rows).
 
@@ -69,10 +70,12 @@ def load(
         drop: names of columns to leave out.
         task: "classification" or "regression"; None decides from the target.
         limits: caps on size; None for the defaults.
+        missing: a feature without a value (an empty field, "NA", "?", NaN …) is an error ("refuse") or NaN ("keep"),
+            which `Standardiser(missing="mean")` understands. A target without a value is always an error.
 
     Raises:
         DataError: the file cannot be used; the message names the column and the line.
-        ArgumentError: `task` is none of the two.
+        ArgumentError: `task` or `missing` is none of the two.
         ArgumentTypeError: `path` is no path, or names are no text.
     """
     if task not in (None, "classification", "regression"):
@@ -88,7 +91,10 @@ def load(
     if limits is not None and not isinstance(limits, Limits):
         raise ArgumentTypeError(f"`limits` must be unstuck.data.Limits or None, got {type(limits).__name__}")
     chosen = None if features is None else _names("features", features)
-    raw = read(path, Selection(target, chosen, _names("drop", drop)), limits or Limits())
+    if missing not in ("refuse", "keep"):
+        raise ArgumentError(f"`missing` must be 'refuse' or 'keep', got {missing!r}")
+    wanted = Selection(target, chosen, _names("drop", drop), keep_missing=missing == "keep")
+    raw = read(path, wanted, limits or Limits())
     if len(raw.target) == 0:
         raise DataError(f"{shown(path)} has column names but no rows")
     return _decide(shown(path), raw, target, task)
