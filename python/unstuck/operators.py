@@ -80,26 +80,39 @@ class HessianOperator(LinearOperator):  # type: ignore[misc]  # scipy ships no t
 
 
 def as_operator(op: Any) -> HessianOperator:
-    """Any symmetric operator as a HessianOperator: one of ours, a SciPy LinearOperator, or a NumPy matrix (n, n).
+    """Any symmetric operator as a HessianOperator: one of ours, a SciPy LinearOperator, a NumPy matrix, or a function.
+
+    Args:
+        op: a function v ↦ H·v of a vector (n,) needs an attribute `n` or `shape`, and may have a `dtype` (float64
+            otherwise).
 
     Raises:
         ArgumentError: `op` is not square or has no real float type.
     """
     if isinstance(op, HessianOperator):
         return op
-    if not hasattr(op, "shape") or len(op.shape) != 2 or op.shape[0] != op.shape[1]:
+    shape = getattr(op, "shape", None)
+    call = callable(op) and not hasattr(op, "__matmul__")
+    if shape is None and call and hasattr(op, "n"):
+        shape = (op.n, op.n)
+    if shape is None and call:
+        raise ArgumentError(
+            "`op` is a function that does not say its size: give it an attribute `n`, or pass "
+            "scipy.sparse.linalg.LinearOperator((n, n), matvec=op, dtype=float)"
+        )
+    if shape is None or len(shape) != 2 or shape[0] != shape[1]:
         raise ArgumentError(
             "`op` must be a square operator (n, n): a LinearOperator or a matrix, "
-            f"got {getattr(op, 'shape', type(op).__name__)}"
+            f"got {type(op).__name__ if shape is None else shape}"
         )
     dtype = np.dtype(np.float32) if getattr(op, "dtype", None) == np.float32 else np.dtype(np.float64)
     if getattr(op, "dtype", None) is not None and np.dtype(op.dtype).kind == "c":
         raise ArgumentError("`op` must be real symmetric, got a complex operator; complex ones are not supported")
 
     def product(v: Array) -> Array:
-        return np.asarray(op @ v, dtype=dtype).reshape(-1)
+        return np.asarray(op(v) if call else op @ v, dtype=dtype).reshape(-1)
 
     def block(rows: Array) -> Array:
         return np.ascontiguousarray(np.asarray(op @ rows.T, dtype=dtype).T)
 
-    return HessianOperator(op.shape[0], dtype, product, block)
+    return HessianOperator(int(shape[0]), dtype, product, None if call else block)

@@ -1,12 +1,14 @@
 """Instruments that read the spectrum of a symmetric operator through its products alone."""
 
 from .blame import Blame, BlockShare, RowShare, blame
+from .block_operators import block_diagonal_operator, block_operator
 from .density import Density, density
 from .eigenpairs import Eigenpairs, eigenpairs
 from .estimate import Estimate
 from .log_determinant import log_determinant
 from .measure import Share
 from .minimum_ratio import MinimumRatio, minimum_ratio
+from .plan import Plan
 from .symmetries import Symmetries, Symmetry, symmetries
 from .trace import Diagonal, diagonal, frobenius, trace
 
@@ -19,10 +21,13 @@ __all__ = [
     "Estimate",
     "MinimumRatio",
     "RowShare",
+    "Plan",
     "Share",
     "Symmetries",
     "Symmetry",
     "blame",
+    "block_diagonal_operator",
+    "block_operator",
     "density",
     "diagonal",
     "eigenpairs",

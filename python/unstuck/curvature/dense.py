@@ -35,7 +35,7 @@ class DenseOperator(NamedTuple):
 
 
 def dense_matrix(
-    op: Any, memory_budget: int | None = None, progress: Callable[[int, int], None] | None = None
+    op: Any, memory_budget: int | None = None, progress: Callable[[int, int], object] | None = None
 ) -> DenseOperator:
     """All n products of a symmetric operator as a matrix.
 
