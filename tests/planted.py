@@ -146,3 +146,56 @@ CONTROLS = [
     Planted("heavy ball below its threshold", "HEALTHY",
             lambda s: quadratic([1, 10], [1, 1], SGD(lr=0.3, momentum=0.9), 60)),
 ]  # fmt: skip
+
+
+def biased(seed, activation, bias, opt, steps=400):
+    """The first layer's biases so large that its units are all dead, or all saturated."""
+    land = digits(activation, 48, seed=seed)
+    land.net.block("0.bias")[:] = bias
+    return trained(land, opt, steps, seed=seed)
+
+
+def unequal_columns(seed, factor=1e4):
+    """Linear regression whose third column is 10⁴ times as large; the rate is half of what that column bears."""
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(300, 6))
+    A[:, 2] *= factor
+    net = network("Tanh", inputs=6, outputs=1, seed=seed, dtype="float64")
+    land = us.NetworkLandscape(net, us.nn.MSE(), A, (A[:, 0] - 2 * A[:, 1] + 0.5 * A[:, 4])[:, None])
+    return trained(land, SGD(lr=0.5 / factor**2), 1500, batch_size=ALL)
+
+
+def normalised(seed, momentum, steps, data=X):
+    layers = us.nn.Linear(64, 32), us.nn.BatchNorm(32, momentum=momentum), us.nn.ReLU(), us.nn.Linear(32, 10)
+    net = us.nn.Network(*layers, input_shape=(64,), seed=seed)
+    return trained(us.NetworkLandscape(net, us.nn.CrossEntropy(), data, Y), Adam(lr=1e-3), steps, seed=seed)
+
+
+INSIDE = [
+    Planted("SGD with a rate of 1e-7", "STEP_TOO_SMALL",
+            lambda s: trained(digits("Tanh", 64, seed=s), SGD(lr=1e-7), 500, seed=s)),
+    Planted("Adam with a rate of 1e-8", "STEP_TOO_SMALL",
+            lambda s: trained(digits("ReLU", 32, seed=s), Adam(lr=1e-8), 500, seed=s)),
+    Planted("RMSProp with a rate of 1e-8", "STEP_TOO_SMALL",
+            lambda s: trained(waves(s), RMSProp(lr=1e-8), 800, seed=s)),
+    Planted("a rate that decays by a tenth every update", "EXHAUSTED_STEP",
+            lambda s: trained(digits("ReLU", 64, seed=s), SGD(lr=us.schedules.exponential(0.1, 0.9)), 500, seed=s)),
+    Planted("a rate that falls tenfold every 30 updates", "EXHAUSTED_STEP",
+            lambda s: trained(waves(s), Adam(lr=us.schedules.step_decay(1e-2, 0.1, 30)), 800, seed=s)),
+    Planted("all units dead", "DEAD_UNITS", lambda s: biased(s, "ReLU", -30.0, SGD(lr=0.05))),
+    Planted("all units saturated, tanh", "SATURATED_UNITS", lambda s: biased(s, "Tanh", 30.0, SGD(lr=0.1))),
+    Planted("all units saturated, sigmoid", "SATURATED_UNITS", lambda s: biased(s, "Sigmoid", -40.0, SGD(lr=0.1))),
+    Planted("five sigmoid layers", "VANISHING_GRADIENT SATURATED_UNITS",
+            lambda s: trained(digits("Sigmoid", 32, 32, 32, 32, 32, seed=s), SGD(lr=0.1), 600, seed=s)),
+    Planted("columns of very different size", "UNSCALED_FEATURES ILL_CONDITIONED", unequal_columns),
+    Planted("running statistics that hardly move", "STALE_STATISTICS",
+            lambda s: normalised(s, 1e-4, 600, X * 10 + 5)),
+]  # fmt: skip
+
+INSIDE_CONTROLS = [
+    Planted("batch normalisation", "HEALTHY", lambda s: normalised(s, 0.1, 400)),
+    Planted("batch normalisation, three updates", "HEALTHY", lambda s: normalised(s, 0.1, 3)),
+    Planted("nine of ten units dead, and learning", "HEALTHY",
+            lambda s: biased(s, "ReLU", np.where(np.arange(48) < 43, -30.0, 0.0), SGD(lr=0.05))),
+    Planted("columns of different size, and learning", "HEALTHY", lambda s: unequal_columns(s, 100.0)),
+]  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..critical import CriticalPoint, Verdict
 from ..train import Failure
+from .symptoms import BlockState, Features, Generalisation, LayerState, Statistics, StepSize
 from .trend import Trend
 
 
@@ -215,6 +216,19 @@ class Evidence:
         escape: a fork that starts beyond the saddle, along the certified direction; its control starts at it.
         push: a fork that starts from the lower loss found close by; its control starts at the flat place.
         restart: a fork that starts from fresh weights; its control is the present loss.
+        layers: what every activation of a network does on the data.
+        weights: every weight with its gradient, first layer first.
+        features: the columns of X.
+        steps: how much the optimizer still moves.
+        statistics: running statistics against those of the data.
+        generalisation: new data against the training data.
+        adaptive: a fork with Adam.
+        full_step: a fork with the largest learning rate so far and without accumulated squares.
+        clipped: a fork with bounded gradients.
+        revived: a fork whose dead units have fresh weights.
+        standardised: a fork on standardised features that starts as the same function.
+        normalised: a fresh network with BatchNorm behind every hidden Linear, with the run's optimizer.
+        fresh: a fresh network with the run's optimizer.
     """
 
     has_run: bool
@@ -235,6 +249,25 @@ class Evidence:
     escape: Fork | None = None
     push: Fork | None = None
     restart: Fork | None = None
+    layers: tuple[LayerState, ...] | None = None
+    weights: tuple[BlockState, ...] | None = None
+    features: Features | None = None
+    steps: StepSize | None = None
+    statistics: Statistics | None = None
+    generalisation: Generalisation | None = None
+    adaptive: Fork | None = None
+    full_step: Fork | None = None
+    clipped: Fork | None = None
+    revived: Fork | None = None
+    standardised: Fork | None = None
+    normalised: Fork | None = None
+    fresh: Fork | None = None
+
+    @property
+    def treated(self) -> tuple[Fork, ...]:
+        """The forks in which a symptom was treated."""
+        tried = (self.adaptive, self.full_step, self.clipped, self.revived, self.standardised)
+        return tuple(fork for fork in (*tried, self.normalised, self.fresh) if fork is not None)
 
     @property
     def reference(self) -> float | None:

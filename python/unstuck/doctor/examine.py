@@ -14,10 +14,14 @@ from ..train import Trainer
 from . import probes, rules
 from .calm import calm
 from .causes import Cause
+from .data import look_at_features
 from .descent import far_along, find_descent
 from .evidence import Evidence, Geometry
 from .forks import Course
+from .layers import look_at_layers, look_at_weights
+from .moving import look_at_statistics, look_at_steps, look_at_validation
 from .subject import Clock, Subject, distance
+from .trials import TRIALS, make_trial
 
 Array = NDArray[Any]
 Result = TypeVar("Result")
@@ -69,6 +73,7 @@ def examine(subject: Subject, clock: Clock, target: float | None) -> Examination
     work = Examination(subject, clock, evidence, subject.theta)
     if run is not None:
         _read_history(work, run)
+        work.learn(statistics=work.measure("statistics", look_at_statistics, subject))
     if rules.not_finite(work.evidence):
         if run is not None and broken is None:
             _look_at_curvature(work, run)
@@ -98,8 +103,21 @@ def _examine_run(work: Examination, run: Trainer) -> None:
     _look_at_curvature(work, run)
     if rules.rests_at_bound(work.evidence):
         return  # nothing can be lower
+    _look_inside(work, run)
     direction = _look_around(work)
     _try_forks(work, run, course, direction)
+
+
+def _look_inside(work: Examination, run: Trainer) -> None:
+    """Layers, data and optimizer: cheap, and what they show decides which treatments are tried."""
+    subject = work.subject
+    work.learn(
+        layers=work.measure("layers", look_at_layers, subject),
+        weights=work.measure("weights", look_at_weights, subject),
+        features=work.measure("features", look_at_features, subject),
+        steps=work.measure("step size", look_at_steps, subject, run),
+        generalisation=work.measure("validation", look_at_validation, subject, run),
+    )
 
 
 def _look_at_curvature(work: Examination, run: Trainer | None) -> None:
@@ -137,6 +155,11 @@ def _try_forks(work: Examination, run: Trainer, control: Course, direction: Arra
     larger = work.measure("larger step", probes.try_larger_lr, subject, run, control, ratio)
     work.learn(smaller_lr=smaller, larger_lr=larger)
     _leave_point(work, run, control.steps, direction)
+    for trial in TRIALS:
+        if clock.left > 0.0 and trial.wanted(work.evidence):
+            work.learn(
+                **{trial.name: work.measure(trial.name, make_trial, trial, subject, run, work.evidence, control)}
+            )
     if subject.stochastic and rules.benefits(work.evidence, smaller):
         work.learn(larger_batch=work.measure("larger batch", probes.try_larger_batch, subject, run, control))
     if rules.judge(work.evidence)[0].cause in (Cause.CONVERGED, Cause.UNDECIDED):

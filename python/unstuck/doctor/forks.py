@@ -16,6 +16,7 @@ from ..sampler import Sampler
 from ..schedules import Schedule, scale
 from ..train import Trainer
 from .evidence import Fork
+from .objective import Objective
 from .subject import Subject
 
 Array = NDArray[Any]
@@ -64,13 +65,14 @@ def affordable_steps(subject: Subject, fork: Trainer, seconds: float) -> int:
     return steps - steps % CHECKPOINTS
 
 
-def follow(subject: Subject, fork: Trainer, steps: int) -> Course:
+def follow(subject: Subject, fork: Trainer, steps: int, objective: Objective | None = None) -> Course:
     """Trains the fork for `steps` updates, a multiple of 24, and looks at the objective on the way."""
-    losses = [subject.objective.loss(fork.theta)]
+    measured = objective or subject.objective
+    losses = [measured.loss(fork.theta)]
     try:
         for _ in range(CHECKPOINTS):
             fork.fit(steps=steps // CHECKPOINTS)
-            losses.append(subject.objective.loss(fork.theta))
+            losses.append(measured.loss(fork.theta))
     except NonFiniteError:
         return Course(np.array(losses), steps, True)
     return Course(np.array(losses), steps, not math.isfinite(losses[-1]))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .causes import Cause
-from .evidence import Evidence
+from .evidence import Evidence, Fork
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,115 @@ def _undecided(e: Evidence) -> list[tuple[str, str]]:
     return [("do what a fork did", text), more]
 
 
+def _from(fork: Fork | None) -> str:
+    return "" if fork is None or fork.broke else f"; in a fork {fork.change} brought the loss to {fork.loss:.4g}"
+
+
+def _too_small(e: Evidence) -> list[tuple[str, str]]:
+    if e.stability is None or e.stability.ratio <= 0:
+        return [("raise the rate", f"Multiply the learning rate by 10 until the loss moves{_from(e.larger_lr)}.")]
+    bears = 0.25 * e.stability.lr / e.stability.ratio
+    return [
+        (
+            "raise the rate",
+            f"Set the learning rate to {bears:.2g}, a quarter of what the curvature bears{_from(e.larger_lr)}.",
+        )
+    ]
+
+
+def _noise(e: Evidence) -> list[tuple[str, str]]:
+    return [
+        ("enlarge the batch", f"Use larger batches at the same rate{_from(e.larger_batch)}."),
+        ("lower the rate", f"Let the learning rate decay, us.schedules.cosine{_from(e.smaller_lr)}."),
+        ("average", "Average the weights: us.Trainer(…, ema=0.999) and run.average."),
+    ]
+
+
+def _conditioned(e: Evidence) -> list[tuple[str, str]]:
+    return [
+        ("rates of their own", f"Use us.optim.Adam{_from(e.adaptive)}."),
+        ("momentum", "Use momentum: us.optim.SGD(…, momentum=0.9)."),
+        ("normalise", "Put us.nn.BatchNorm behind the linear layers."),
+    ]
+
+
+def _features(e: Evidence) -> list[tuple[str, str]]:
+    return [
+        (
+            "standardise",
+            f"Standardise the columns of X with us.Standardiser on the training part{_from(e.standardised)}.",
+        ),
+        *_conditioned(e)[:1],
+    ]
+
+
+def _dead(e: Evidence) -> list[tuple[str, str]]:
+    return [
+        ("revive", f"Give the dead units fresh weights{_from(e.revived)}."),
+        ("leak", "Use us.nn.LeakyReLU, and a smaller learning rate or a warm-up so that they do not die again."),
+    ]
+
+
+def _saturated(e: Evidence) -> list[tuple[str, str]]:
+    return [
+        ("normalise", f"Put us.nn.BatchNorm before the activation{_from(e.normalised)}."),
+        ("start again", f"Start from smaller weights{_from(e.fresh)}."),
+    ]
+
+
+def _vanishing(e: Evidence) -> list[tuple[str, str]]:
+    return [
+        ("normalise", f"Put us.nn.BatchNorm behind the linear layers{_from(e.normalised)}."),
+        ("shortcuts", "Use us.nn.ReLU instead of a saturating activation, and us.nn.Residual blocks."),
+    ]
+
+
+def _exploding(e: Evidence) -> list[tuple[str, str]]:
+    return [
+        ("clip", f"Bound the gradient: us.Trainer(…, clip_norm=1.0){_from(e.clipped)}."),
+        ("normalise", "Put us.nn.BatchNorm behind the linear layers, or start from smaller weights."),
+    ]
+
+
+def _start(e: Evidence) -> list[tuple[str, str]]:
+    return [
+        ("start again", f'Start again with init="he_normal" (ReLU) or "xavier_normal" (tanh, sigmoid){_from(e.fresh)}.')
+    ]
+
+
+def _stale(e: Evidence) -> list[tuple[str, str]]:
+    return [
+        ("recompute", "Compute the running statistics again over the training data."),
+        ("follow faster", "Raise the momentum of BatchNorm, or average over all batches with momentum=None."),
+    ]
+
+
+def _exhausted(e: Evidence) -> list[tuple[str, str]]:
+    return [
+        (
+            "restore the step",
+            f"Put the learning rate back up and start the accumulated squares afresh{_from(e.full_step)}.",
+        ),
+        ("schedule", "Let the schedule last as long as the training."),
+    ]
+
+
 _MENU: dict[Cause, Callable[[Evidence], list[tuple[str, str]]]] = {
     Cause.STRICT_SADDLE: _saddle,
     Cause.FLAT_SADDLE: _flat,
     Cause.LOCAL_MINIMUM: _minimum,
     Cause.STEP_TOO_LARGE: _too_large,
+    Cause.STEP_TOO_SMALL: _too_small,
+    Cause.NOISE_FLOOR: _noise,
+    Cause.ILL_CONDITIONED: _conditioned,
+    Cause.UNSCALED_FEATURES: _features,
+    Cause.DEAD_UNITS: _dead,
+    Cause.SATURATED_UNITS: _saturated,
+    Cause.VANISHING_GRADIENT: _vanishing,
+    Cause.EXPLODING_GRADIENT: _exploding,
+    Cause.BAD_INITIALISATION: _start,
+    Cause.STALE_STATISTICS: _stale,
+    Cause.EXHAUSTED_STEP: _exhausted,
     Cause.NON_FINITE: _non_finite,
     Cause.UNDECIDED: _undecided,
 }

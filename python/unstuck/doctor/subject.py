@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import Any
 
@@ -37,17 +38,28 @@ class Subject:
         self.land, self.run = land, run
         self.theta: Array = check_theta(theta, land.n, land.dtype).copy()
         decay = 0.0 if run is None else coupled_decay(run.opt)
+        seen = land if run is None else trained_view(land)
         # parameters × samples: about 200 losses and 100 products in the budget on one core
         many = int(min(max(LOSS_WORK * seconds / land.n, 256), MOST_SAMPLES))
         few = int(min(max(PRODUCT_WORK * seconds / land.n, 128), many))
-        self.objective = Objective(land, decay, examined_samples(land.samples, many))
-        self.curved = Objective(land, decay, examined_samples(land.samples, few))
+        self.objective = Objective(seen, decay, examined_samples(land.samples, many))
+        self.curved = Objective(seen, decay, examined_samples(land.samples, few))
         self.dtype_error = float(np.finfo(land.dtype).eps)
 
     @property
     def stochastic(self) -> bool:
         """Whether the run's updates use only a part of the data."""
         return self.run is not None and not self.run.sampler.full
+
+
+def trained_view(land: Any) -> Any:
+    """The landscape as training sees it: batch normalisation with the statistics of the batch itself."""
+    names = [name for name, _, _ in getattr(getattr(land, "net", None), "buffer_blocks", [])]
+    if not any(name.endswith(".running_mean") for name in names):
+        return land
+    view = copy.copy(land)
+    view.mode = "train"
+    return view
 
 
 class Clock:

@@ -13,6 +13,7 @@ from .causes import Cause
 from .evidence import Continuation, Descent, Evidence, Fork, Geometry, Level, Stability
 from .rules import Finding, benefits
 from .trend import Trend
+from .wording_inside import inside_facts
 
 if TYPE_CHECKING:
     from ..train import Failure
@@ -26,6 +27,13 @@ TITLES = {
     Cause.FLAT_SADDLE: "stuck at a flat saddle",
     Cause.LOCAL_MINIMUM: "stuck in a local minimum",
     Cause.STEP_TOO_LARGE: "the step is too large",
+    Cause.STEP_TOO_SMALL: "the step is too small",
+    Cause.NOISE_FLOOR: "held up by the noise of its batches",
+    Cause.VANISHING_GRADIENT: "the gradient vanishes on its way down",
+    Cause.EXPLODING_GRADIENT: "the gradient explodes on its way down",
+    Cause.BAD_INITIALISATION: "badly initialised",
+    Cause.UNSCALED_FEATURES: "held up by features of different scales",
+    Cause.EXHAUSTED_STEP: "the step has decayed to nothing",
     Cause.NON_FINITE: "not finite",
     Cause.UNDECIDED: "undecided",
 }
@@ -66,7 +74,9 @@ def facts(e: Evidence) -> list[Fact]:
         found.append(_descent(e.descent))
     forks = (e.smaller_lr, e.larger_lr, e.larger_batch, e.escape, e.push, e.restart)
     names = ("smaller step", "larger step", "larger batch", "beyond the saddle", "off the flat place", "another start")
+    found += inside_facts(e)
     found += [_fork(name, fork, e) for name, fork in zip(names, forks, strict=True) if fork is not None]
+    found += [_fork("treatment", fork, e) for fork in e.treated]
     return found
 
 

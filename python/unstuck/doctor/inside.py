@@ -1,0 +1,228 @@
+"""Rules that read symptoms: what the layers, the data and the optimizer look like from inside.
+
+A symptom alone convicts nobody: each rule also wants the fork in which that symptom was treated to do better than the
+control, and about as well as the best of the other forks. The weakest of these makes the confidence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ..critical import Verdict
+from .causes import Cause
+from .evidence import Evidence, Fork
+from .progress import (
+    MATERIAL,
+    SUBSTANTIAL,
+    Finding,
+    at_rest,
+    benefit,
+    beyond_own_fall,
+    helped,
+    not_finite,
+    sure,
+)
+from .symptoms import BlockState, LayerState
+
+HALF = 0.5  # of a layer's units
+VANISHED = 5e-3  # relative gradient of the first weight over that of the last
+SCALES = 20.0  # between features
+EXHAUSTED = 0.05  # of the largest step
+RAISED = 3.0  # a start so many times above a constant answer
+SETTLED = 100  # updates that running statistics may take to follow the data
+COMPARABLE = 0.5  # of the best fork's gain
+
+
+def _explains(e: Evidence, fork: Fork) -> float:
+    """A fork's gain over half the best of all forks' gains: above 1 it does about as well as anything."""
+    tried = (e.smaller_lr, e.larger_lr, e.larger_batch, e.escape, e.push, *e.treated)
+    best = max((f.gain for f in tried if f is not None and not f.broke and math.isfinite(f.gain)), default=0.0)
+    if math.isinf(fork.gain):
+        return 2.0
+    return fork.gain / (COMPARABLE * best) if best > 0 else 0.0
+
+
+def _strength(e: Evidence, fork: Fork | None, symptom: float) -> float:
+    """The weakest of: the symptom, the treatment's gain over the control, its gain beside the other forks."""
+    if fork is None or symptom < 1.0 or not at_rest(e):
+        return 0.0
+    return min(symptom, benefit(e, fork), beyond_own_fall(e, fork), 1.25 * _explains(e, fork))
+
+
+def _finding(cause: Cause, strength: float, symptom: str, fork: Fork | None) -> Finding | None:
+    if strength < 1.0:
+        return None
+    return Finding(cause, sure(strength), symptom if fork is None else f"{symptom}, and {helped(fork)}")
+
+
+def step_too_small(e: Evidence) -> Finding | None:
+    """The curvature bears a far larger rate, the gradient promises a fall, and a larger rate brings it."""
+    if e.larger_lr is None or e.geometry is None or e.stability is None:
+        return None
+    ratio = e.stability.ratio
+    room = 0.1 / ratio if ratio > 0 else 3.0
+    promise = 3.0  # at a critical point what helps is leaving it, not the length of the step
+    if e.geometry.verdict is not Verdict.NOT_CRITICAL:
+        promise = e.geometry.gradient_decrease / max(MATERIAL * e.scale, 1e-300)
+    left = 1.0 if e.steps is None else e.steps.left
+    strength = _strength(e, e.larger_lr, min(room, promise))
+    if left <= EXHAUSTED and e.full_step is not None and benefit(e, e.full_step) >= 1.0:
+        strength *= 0.3  # it was large enough once
+    symptom = f"lr {e.stability.lr:.3g} uses {ratio:.2g} of what the curvature bears"
+    return _finding(Cause.STEP_TOO_SMALL, strength, symptom, e.larger_lr)
+
+
+def exhausted_step(e: Evidence) -> Finding | None:
+    """The effective step has shrunk to a fraction of its largest, and the full step gets further."""
+    if e.steps is None:
+        return None
+    left = e.steps.left
+    strength = _strength(e, e.full_step, EXHAUSTED / max(left, 1e-12))
+    what = "accumulated squares" if e.steps.shrunk < e.steps.lr / max(e.steps.peak, 1e-300) else "the schedule"
+    return _finding(Cause.EXHAUSTED_STEP, strength, f"{what} left {left:.2g} of the largest step", e.full_step)
+
+
+def noise_floor(e: Evidence) -> Finding | None:
+    """A larger batch at the same rate helps about as much as a smaller rate: the noise undoes the gain."""
+    if not e.stochastic or e.larger_batch is None:
+        return None
+    ratio = 0.0 if e.stability is None else e.stability.ratio
+    strength = _strength(e, e.larger_batch, min(0.8 / max(ratio, 1e-9), 3.0))
+    symptom = "with the same learning rate the noise of the batches decides where the loss stays"
+    return _finding(Cause.NOISE_FLOOR, strength, symptom, e.larger_batch)
+
+
+def ill_conditioned(e: Evidence) -> Finding | None:
+    """One rate is near the limit of the steepest direction, yet rates of their own for each parameter get further."""
+    if e.stability is None or e.adaptive is None or e.geometry is None:
+        return None
+    room = max(e.stability.ratio / 0.05, 0.0)
+    spread = 1.0 if e.features is None else max(e.features.spread, e.features.offset)
+    strength = _strength(e, e.adaptive, room) * (1.0 if spread < SCALES else 0.8)
+    if e.smaller_lr is not None and benefit(e, e.smaller_lr) >= 1.0:
+        strength *= 0.5  # then one rate could serve all
+    symptom = f"lr {e.stability.lr:.3g} already uses {e.stability.ratio:.2g} of what the steepest direction bears"
+    return _finding(Cause.ILL_CONDITIONED, strength, symptom, e.adaptive)
+
+
+def unscaled_features(e: Evidence) -> Finding | None:
+    """Columns of very different size, and the same function of standardised columns learns."""
+    if e.features is None:
+        return None
+    f = e.features
+    strength = _strength(e, e.standardised, max(f.spread, f.offset) / SCALES)
+    symptom = f"column {f.widest} of X is {max(f.spread, f.offset):.3g} times as large as a typical one varies"
+    return _finding(Cause.UNSCALED_FEATURES, strength, symptom, e.standardised)
+
+
+def dead_units(e: Evidence) -> Finding | None:
+    """Half a layer or more is 0 on all data, and reviving its units helps."""
+    worst = _worst(e, lambda layer: layer.dead)
+    if worst is None:
+        return None
+    symptom = f"{worst.dead:.0%} of {worst.name}'s units are 0 on all data"
+    return _finding(Cause.DEAD_UNITS, _strength(e, e.revived, worst.dead / HALF), symptom, e.revived)
+
+
+def saturated_units(e: Evidence) -> Finding | None:
+    """Half a layer or more is on the flat part of its activation, and normalising it or starting again helps."""
+    worst = _worst(e, lambda layer: layer.saturated)
+    fork = _better(e.normalised, e.fresh)
+    if worst is None:
+        return None
+    symptom = f"{worst.saturated:.0%} of {worst.name}'s units are flat on nearly all data"
+    return _finding(Cause.SATURATED_UNITS, _strength(e, fork, worst.saturated / HALF), symptom, fork)
+
+
+def vanishing_gradient(e: Evidence) -> Finding | None:
+    """The gradient fades by a factor of a thousand from the last weight to the first, and normalisation helps."""
+    ends = _ends(e)
+    fork = _better(e.normalised, e.fresh)
+    if ends is None:
+        return None
+    first, last = ends
+    ratio = first.relative / last.relative if last.relative > 0 else 1.0
+    symptom = f"relative to the weights, the gradient of {first.name} is {ratio:.2g} times that of {last.name}"
+    return _finding(Cause.VANISHING_GRADIENT, _strength(e, fork, min(VANISHED / max(ratio, 1e-12), 3.0)), symptom, fork)
+
+
+def exploding_gradient(e: Evidence) -> Finding | None:
+    """Gradients grow towards the first weight or are huge as a whole, and bounding them helps."""
+    ends = _ends(e)
+    if ends is None or e.clipped is None:
+        return None
+    first, last = ends
+    ratio = first.relative / last.relative if last.relative > 0 else 0.0
+    symptom = f"relative to the weights, the gradient of {first.name} is {ratio:.3g} times that of {last.name}"
+    return _finding(Cause.EXPLODING_GRADIENT, _strength(e, e.clipped, ratio * 0.02), symptom, e.clipped)
+
+
+def bad_initialisation(e: Evidence) -> Finding | None:
+    """A start far above a constant answer, or of identical units, and another start does better."""
+    if e.fresh is None:
+        return None
+    level, hidden = e.level, (e.weights or ())[:-1]
+    alike = max((block.identical for block in hidden), default=0.0)
+    raised = 0.0
+    scaled = e.features is None or max(e.features.spread, e.features.offset) < SCALES
+    if scaled and level.start is not None and level.baseline is not None and level.baseline > 0:
+        raised = level.start / level.baseline
+    symptom = (
+        f"{alike:.0%} of a layer's units are identical"
+        if alike >= 0.9
+        else f"the run began at {level.start:.3g}, {raised:.3g} times a constant answer's loss"
+        if level.start is not None
+        else ""
+    )
+    return _finding(
+        Cause.BAD_INITIALISATION, _strength(e, e.fresh, max(alike / 0.9, raised / RAISED)), symptom, e.fresh
+    )
+
+
+def stale_statistics(e: Evidence) -> Finding | None:
+    """Evaluation is far worse than training on the same samples, and statistics of these samples mend it."""
+    s = e.statistics
+    if s is None or not_finite(e) is not None:
+        return None
+    if e.updates < SETTLED:
+        return None  # running statistics start from nothing
+    gap, mended = s.evaluation - s.training, s.evaluation - s.recomputed
+    least = max(SUBSTANTIAL * e.scale, 0.25 * abs(s.training), 1e-300)
+    strength = min(gap / least, mended / (0.5 * gap) if gap > 0 else 0.0)
+    if strength < 1.0:
+        return None
+    reason = (
+        f"evaluation gives {s.evaluation:.4g} where training gives {s.training:.4g} on the same samples, and with "
+        f"statistics of these samples it gives {s.recomputed:.4g}"
+    )
+    return Finding(Cause.STALE_STATISTICS, sure(1.5 * strength), reason)
+
+
+def _worst(e: Evidence, share: Callable[[LayerState], float]) -> LayerState | None:
+    return max(e.layers, key=share) if e.layers else None
+
+
+def _ends(e: Evidence) -> tuple[BlockState, BlockState] | None:
+    """The first and the last weight of a network of at least three."""
+    return (e.weights[0], e.weights[-1]) if e.weights is not None and len(e.weights) > 2 else None
+
+
+def _better(*forks: Fork | None) -> Fork | None:
+    tried = [fork for fork in forks if fork is not None and not fork.broke]
+    return max(tried, key=lambda fork: fork.gain) if tried else None
+
+
+INSIDE = [
+    step_too_small,
+    exhausted_step,
+    noise_floor,
+    ill_conditioned,
+    unscaled_features,
+    dead_units,
+    saturated_units,
+    vanishing_gradient,
+    exploding_gradient,
+    bad_initialisation,
+    stale_statistics,
+]

@@ -1,0 +1,85 @@
+"""Probes: how much the optimizer still moves, what evaluation sees, and what new data say."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..network_landscape import NetworkLandscape
+from ..train import Trainer
+from .layers import network_landscape
+from .subject import Subject
+from .symptoms import Generalisation, Statistics, StepSize
+
+Array = NDArray[Any]
+
+
+def look_at_steps(subject: Subject, run: Trainer) -> StepSize:
+    """The learning rate against the largest so far, and what accumulated squares leave of it. Cost: one gradient."""
+    lr = float(run.opt.rate(run.t))
+    rates = run.history["lr"]
+    peak = max(lr, float(rates.max(initial=0.0)))
+    shrunk = 1.0
+    if run.opt.rule == "Adagrad" and run.opt.t > 0:
+        root = np.sqrt(np.asarray(run.opt.value("square_sum"), dtype=np.float64))
+        if run.opt.hyper.get("form", 0.0):
+            root /= np.sqrt(run.opt.t)
+        _, gradient = subject.curved.gradient(subject.theta)
+        moving = root > 0.0
+        if moving.any():
+            ratio = np.abs(gradient[moving].astype(np.float64)) / root[moving]
+            shrunk = float(min(1.0, np.sqrt(np.mean(ratio**2))))
+    return StepSize(lr, peak, shrunk)
+
+
+def look_at_statistics(subject: Subject) -> Statistics | None:
+    """The loss in train and in eval mode, and with statistics of the data. None without running statistics."""
+    land = network_landscape(subject.land)
+    if land is None or not any(name.endswith(".running_mean") for name, _, _ in land.net.buffer_blocks):
+        return None
+    chosen = subject.curved.sample
+    batch = np.arange(land.X.shape[0]) if chosen is None else chosen
+    if len(batch) < 2:
+        return None
+    training, evaluation = (_in_mode(land, mode) for mode in ("train", "eval"))
+    fresh = _in_mode(land, "eval").detached()
+    recompute(fresh, subject.theta, batch)
+    losses = [float(view.loss(subject.theta, batch)) for view in (training, evaluation, fresh)]
+    return Statistics(*losses)
+
+
+def _in_mode(land: NetworkLandscape, mode: Any) -> NetworkLandscape:
+    view = copy.copy(land)
+    view.mode = mode
+    return view
+
+
+def recompute(land: NetworkLandscape, theta: Array, batch: Array) -> None:
+    """Sets the landscape's running means and variances to those of the samples `batch` taken as one batch."""
+    nodes = land.net._wiring.nodes
+    X = land.X[batch].reshape(-1, *land.net.input_shape)
+    outputs = land.net.activations(X, theta, "train")
+    buffers = {name: where for name, where, _ in land.net.buffer_blocks}
+    for node in nodes:
+        where = buffers.get(f"{node.name}.running_mean")
+        if where is None:
+            continue
+        a = X if node.source < 0 else outputs[node.source][1]
+        channels = where.stop - where.start
+        units = np.moveaxis(a.reshape(len(a), channels, -1), 1, 0).reshape(channels, -1).astype(np.float64)
+        land.buffers[where] = units.mean(axis=1)
+        spread = units.var(axis=1, ddof=1 if units.shape[1] > 1 else 0)
+        land.buffers[buffers[f"{node.name}.running_var"]] = spread
+
+
+def look_at_validation(subject: Subject, run: Trainer) -> Generalisation | None:
+    """The loss on new data beside that on the training data. None without validation data."""
+    if run.validation is None:
+        return None
+    loss, accuracy = run.validation(subject.theta)
+    past = run.history["validation_loss"]
+    best = float(min(loss, past.min(initial=np.inf)))
+    return Generalisation(float(subject.objective.loss(subject.theta)), float(loss), best, accuracy)

@@ -1,0 +1,146 @@
+"""What every rule asks first: does the loss make progress, is the run at rest, and does a fork do better?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .causes import Cause
+from .evidence import Continuation, Evidence, Fork
+from .trend import Trend
+
+MATERIAL = 0.01  # of the scale: a gain that is worth an action
+DRIFT = 1e-3  # of the scale: a fall that counts as progress
+SUBSTANTIAL = 0.1  # of the scale: a gain that shows a minimum to be a poor one
+LONG_ENOUGH = 0.4  # of the run, or of 300 updates: how long a copy must be watched before "at rest" means something
+LEARNED_NOTHING = 100  # updates after which a loss like a constant answer's is no start any more
+STANDARD_ERRORS = 3.0
+MOST_CONFIDENT = 0.99
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One answer of a rule.
+
+    Attributes:
+        cause: the cause.
+        confidence: in [0, 1].
+        reason: the measurement behind it, as a clause.
+    """
+
+    cause: Cause
+    confidence: float
+    reason: str
+
+
+def not_finite(e: Evidence) -> Finding | None:
+    """A loss, gradient or parameter that is not a number."""
+    if e.failure is not None:
+        where = "the loss" if e.failure.block == "loss" else f"block {e.failure.block}"
+        reason = f"update {e.failure.step} could not be made: {where} was not finite at lr {e.failure.lr:.4g}"
+        return Finding(Cause.NON_FINITE, MOST_CONFIDENT, reason)
+    if e.broken is not None:
+        where = "the loss" if e.broken == "loss" else f"block {e.broken}"
+        return Finding(Cause.NON_FINITE, MOST_CONFIDENT, f"{where} is not finite")
+    return None
+
+
+def healthy(e: Evidence) -> Finding | None:
+    """The loss falls, by more than its noise and by more than nothing."""
+    if not e.has_run or e.broken is not None:
+        return None
+    options = []
+    c = e.continuation
+    if e.trend is not None and not e.stalled:
+        strength = _progress(e, e.trend) * (1.0 if _goes_on(e) else 0.5)
+        options.append((strength, e.trend.start, e.trend.end, f"the last {e.trend.updates}"))
+    if c is not None and not c.broke:
+        if c.trend is not None:
+            options.append((_progress(e, c.trend), c.trend.start, c.trend.end, f"the next {c.trend.updates}"))
+        options.append((_settles_lower(e, c), c.losses[0], c.later, f"the next {c.steps}"))
+    best = max(options, default=(0.0, 0.0, 0.0, ""))
+    if best[0] < 1.0:
+        return None
+    return Finding(
+        Cause.HEALTHY, sure(best[0]), "the loss falls from {:.4g} to {:.4g} over {} updates".format(*best[1:])
+    )
+
+
+def _goes_on(e: Evidence) -> bool:
+    """Whether a copy, watched for long enough, goes on falling; True where none was."""
+    c = e.continuation
+    if c is None or c.broke or c.trend is None or c.steps < LONG_ENOUGH * min(e.updates, 300):
+        return True
+    return c.trend.falling or c.trend.z < -1.0
+
+
+def sure(ratio: float) -> float:
+    """1 − 2^(−r²) for r = measurement/threshold, at most 0.99."""
+    return min(1.0 - math.pow(2.0, -min(ratio * ratio, 60.0)), MOST_CONFIDENT)
+
+
+def _progress(e: Evidence, trend: Trend) -> float:
+    """How far a fall lies beyond "significant" and beyond "nothing": the smaller of the two ratios."""
+    if not trend.falling or _is_recovery(e, trend):
+        return 0.0
+    significance = max(-trend.z / 2.33, 1.5 * trend.steady)
+    return min(significance, trend.drop / _least_progress(e))
+
+
+def _settles_lower(e: Evidence, c: Continuation) -> float:
+    """How far the run, trained on, settles below where it stands: beyond three times its scatter there."""
+    drop = c.losses[0] - c.later
+    if e.reference is not None and c.later > e.reference + SUBSTANTIAL * e.scale:
+        return 0.0
+    constant = e.level.baseline
+    if constant is not None and c.later > constant - MATERIAL * e.scale and e.updates >= LEARNED_NOTHING:
+        return 0.0  # a hundred updates, and still no better than one answer for all
+    return min(drop / max(3 * c.scatter, 1e-300), drop / _least_progress(e))
+
+
+def _least_progress(e: Evidence) -> float:
+    """The smallest fall that counts: a thousandth of the scale, or a hundredth of what is left if that is less."""
+    least = DRIFT * e.scale
+    if e.level.lower_bound is not None and e.level.loss > e.level.lower_bound:
+        least = min(least, MATERIAL * (e.level.loss - e.level.lower_bound))
+    # below a billionth of the whole, a falling loss is only running out of digits
+    return max(least, 1e-9 * e.scale, 1e-300)
+
+
+def _is_recovery(e: Evidence, trend: Trend) -> bool:
+    """Whether the loss only comes back from a rise of the run's own making: it ends well above its start."""
+    return e.reference is not None and trend.end > e.reference + SUBSTANTIAL * e.scale
+
+
+def at_rest(e: Evidence) -> bool:
+    """Whether the loss makes no progress, and was watched for long enough to say so; a point without a run is."""
+    if e.continuation is not None and e.continuation.steps < LONG_ENOUGH * min(e.updates, 300):
+        return False
+    return healthy(e) is None
+
+
+def beyond_own_fall(e: Evidence, fork: Fork) -> float:
+    """A fork's gain against what the run itself may have gained in as many updates, its noise included."""
+    if e.continuation is None or e.continuation.broke:
+        return math.inf
+    own = e.continuation.losses[0] - e.continuation.later + e.continuation.scatter
+    return fork.gain / (1.5 * own) if own > 0 else math.inf
+
+
+def benefit(e: Evidence, fork: Fork) -> float:
+    """How far a fork's gain lies beyond "material" and beyond its standard error: the smaller of the two ratios."""
+    if fork.broke or fork.gain <= 0:
+        return 0.0
+    if math.isinf(fork.gain):
+        return 3.0
+    material = fork.gain / (MATERIAL * e.scale) if e.scale > 0 else math.inf
+    noise = fork.gain / (STANDARD_ERRORS * fork.error) if fork.error > 0 else math.inf
+    if fork.wins >= 11 / 12:
+        # below the control at 11 of 12 checkpoints: probability 0.003 by chance, however wild the control is
+        noise = max(noise, 1.25)
+    return min(material, noise)
+
+
+def helped(fork: Fork) -> str:
+    """What a fork reached, as a clause."""
+    return f"{fork.change} brings the loss to {fork.loss:.4g} instead of {fork.control:.4g} after {fork.steps} updates"

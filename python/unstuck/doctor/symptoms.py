@@ -1,0 +1,118 @@
+"""Symptoms: what a network's layers, data and optimizer look like from inside, as plain numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LayerState:
+    """One activation on the examined samples.
+
+    Attributes:
+        name: of the node, e.g. "1.ReLU".
+        units: features, or channels of planes.
+        dead: share of units that are 0 on every sample and pass no gradient on.
+        saturated: share of units that sit on a flat part of their activation on 95 % of the samples or more.
+        spread: root mean square over units of the standard deviation over samples of the output.
+    """
+
+    name: str
+    units: int
+    dead: float
+    saturated: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class BlockState:
+    """One weight (a block of two axes or more).
+
+    Attributes:
+        name: of the block.
+        weight: ‖W‖.
+        gradient: ‖∂L/∂W‖.
+        identical: share of rows that equal another row to 1e-6 of their length.
+    """
+
+    name: str
+    weight: float
+    gradient: float
+    identical: float
+
+    @property
+    def relative(self) -> float:
+        """Gradient per weight; the gradient itself where the weight is 0."""
+        return self.gradient / self.weight if self.weight > 0 else self.gradient
+
+
+@dataclass(frozen=True)
+class Features:
+    """The columns of X.
+
+    Attributes:
+        spread: largest standard deviation over the median one, constant columns left out.
+        offset: largest |mean| over the median standard deviation.
+        constant: columns that never change.
+        columns: all columns.
+        widest: the column of the largest standard deviation or mean.
+    """
+
+    spread: float
+    offset: float
+    constant: int
+    columns: int
+    widest: int
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """How much the optimizer still moves.
+
+    Attributes:
+        lr: learning rate of the next update.
+        peak: the largest that the history holds, or that the schedule had.
+        shrunk: median over parameters of the effective step now over that at the start, from accumulated squares; 1
+            for rules that forget.
+    """
+
+    lr: float
+    peak: float
+    shrunk: float
+
+    @property
+    def left(self) -> float:
+        """Share of the largest step that is left."""
+        return self.shrunk * (self.lr / self.peak if self.peak > 0 else 1.0)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Running statistics against those of the data.
+
+    Attributes:
+        training: loss in train mode, every batch with its own statistics.
+        evaluation: loss with the running statistics.
+        recomputed: loss with statistics computed again over the data.
+    """
+
+    training: float
+    evaluation: float
+    recomputed: float
+
+
+@dataclass(frozen=True)
+class Generalisation:
+    """New data against the data that the run trains on.
+
+    Attributes:
+        training: loss on the training data.
+        validation: loss on the validation data.
+        best: the lowest validation loss in the history.
+        accuracy: on the validation data, or None.
+    """
+
+    training: float
+    validation: float
+    best: float
+    accuracy: float | None

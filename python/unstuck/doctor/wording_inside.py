@@ -1,0 +1,82 @@
+"""Wording of what a run looks like from inside: layers, weights, features, steps, statistics."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from ..number_text import apart
+from ..report.facts import Fact
+from .evidence import Evidence
+from .symptoms import BlockState, Features, Generalisation, LayerState, Statistics, StepSize
+
+
+def inside_facts(e: Evidence) -> list[Fact]:
+    """One fact for each kind of symptom that was looked at."""
+    found = []
+    if e.layers:
+        found.append(_layers(e.layers))
+    if e.weights is not None and len(e.weights) > 1:
+        found.append(_weights(e.weights))
+    if e.features is not None:
+        found.append(_features(e.features))
+    if e.steps is not None:
+        found.append(_steps(e.steps))
+    if e.statistics is not None:
+        found.append(_statistics(e.statistics))
+    if e.generalisation is not None:
+        found.append(_generalisation(e.generalisation))
+    return found
+
+
+def _layers(layers: tuple[LayerState, ...]) -> Fact:
+    dead, flat = max(layers, key=lambda x: x.dead), max(layers, key=lambda x: x.saturated)
+    text = (
+        f"The layer with most dead units is {dead.name} ({dead.dead:.0%} of {dead.units}), that with most saturated "
+        f"ones {flat.name} ({flat.saturated:.0%} of {flat.units})."
+    )
+    bad = dead.dead >= 0.5 or flat.saturated >= 0.5
+    value = f"{max(dead.dead, flat.saturated):.0%} at worst"
+    return Fact("units without slope", value, "warn" if bad else "info", text, [asdict(x) for x in layers])
+
+
+def _weights(weights: tuple[BlockState, ...]) -> Fact:
+    first, last = weights[0], weights[-1]
+    ratio = first.relative / last.relative if last.relative > 0 else float("nan")
+    text = (
+        f"Relative to the weights, the gradient is {first.relative:.3g} in {first.name} and {last.relative:.3g} in "
+        f"{last.name}."
+    )
+    return Fact("gradient from last to first", f"{ratio:.3g}", "info", text, [asdict(x) for x in weights])
+
+
+def _features(f: Features) -> Fact:
+    worst = max(f.spread, f.offset)
+    text = (
+        f"Column {f.widest} of X is the largest of {f.columns}: its deviation or mean is {worst:.3g} times a typical "
+        f"deviation; {f.constant} columns never change."
+    )
+    return Fact("scale of features", f"{worst:.3g}", "warn" if worst >= 20 else "info", text, asdict(f))
+
+
+def _steps(s: StepSize) -> Fact:
+    text = f"The learning rate is {s.lr:.3g}, the largest so far was {s.peak:.3g}"
+    if s.shrunk < 1.0:
+        text += f"; accumulated squares shorten an update to {s.shrunk:.2g} of it"
+    return Fact("step left", f"{s.left:.2g}", "warn" if s.left < 0.05 else "info", text + ".", asdict(s))
+
+
+def _statistics(s: Statistics) -> Fact:
+    training, evaluation = apart(s.training, s.evaluation)
+    text = (
+        f"On the same samples the loss is {training} in training and {evaluation} in evaluation; with statistics of "
+        f"these samples it would be {s.recomputed:.4g}."
+    )
+    bad = s.evaluation > 1.25 * s.training + 1e-12
+    return Fact(
+        "evaluation against training", f"{s.evaluation - s.training:+.3g}", "warn" if bad else "info", text, asdict(s)
+    )
+
+
+def _generalisation(g: Generalisation) -> Fact:
+    text = f"The loss is {g.training:.4g} on the training data and {g.validation:.4g} on new data (best: {g.best:.4g})."
+    return Fact("new data", f"{g.validation:.4g}", "info", text, asdict(g))
