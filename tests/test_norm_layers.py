@@ -7,6 +7,7 @@ import pytest
 
 import unstuck as us
 from oracles import central_difference, relative_error
+from torch_modules import gradient_and_product, module_of
 
 nn = us.nn
 TOLERANCE = {"float64": 1e-9, "float32": 5e-5}
@@ -90,6 +91,64 @@ def test_against_double_backward(name, dtype, samples):
         assert relative_error(H @ v, expected) <= TOLERANCE[dtype]
 
 
+PLANES = {
+    "last axis": nn.LayerNorm(5),
+    "last two axes": nn.LayerNorm((4, 5), eps=1e-2),
+    "all axes": nn.LayerNorm((3, 4, 5)),
+    "last axis, no affine": nn.LayerNorm((5,), affine=False),
+    "rms, last axis": nn.RMSNorm(5, eps=1e-3),
+    "rms, last two axes": nn.RMSNorm((4, 5), eps=1e-3),
+    "instance": nn.InstanceNorm(3),
+    "instance, affine": nn.InstanceNorm(3, eps=0.1, affine=True),
+    "groups": nn.GroupNorm(1, 3),
+}
+
+
+def on_planes(norm, dtype, samples):
+    """A network with `norm` over samples (3, 4, 5) between parameters."""
+    layers = [nn.Linear(7, 60), nn.Unflatten((3, 4, 5)), norm, nn.Tanh(), nn.Flatten(), nn.Linear(60, 3)]
+    net = nn.Network(*layers, input_shape=(7,), seed=1, dtype=dtype)
+    rng = np.random.default_rng(5)
+    net.theta[:] += 0.3 * rng.normal(size=net.n).astype(dtype)
+    X = rng.normal(1, 2, size=(samples, 7)).astype(dtype)
+    return us.NetworkLandscape(net, nn.CrossEntropy(), X, rng.integers(0, 3, samples)), rng
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", PLANES)
+def test_on_planes_against_double_backward(torch, name, dtype, tmp_path):
+    for samples in (1, 23, 300):
+        land, rng = on_planes(PLANES[name], dtype, samples)
+        V = rng.normal(size=(land.n, 2)).astype(dtype)
+        _, gradient, product = gradient_and_product(
+            torch, module_of(torch, land.net), torch.nn.CrossEntropyLoss(), land.X, land.y, V[:, 0]
+        )
+        assert relative_error(land.gradient(land.theta)[1], gradient) <= TOLERANCE[dtype]
+        products = land.hessian(land.theta) @ V
+        assert relative_error(products[:, 0], product) <= TOLERANCE[dtype]
+        np.testing.assert_array_equal(products[:, 1], land.hessian(land.theta) @ V[:, 1])
+    land.net.save(tmp_path / "net.safetensors")
+    again = nn.Network.load(tmp_path / "net.safetensors")
+    assert again.layers == land.net.layers
+    np.testing.assert_array_equal(again.predict(land.X), land.net.predict(land.X))
+
+
+@pytest.mark.parametrize("name", PLANES)
+def test_planes_have_the_same_bits_for_any_thread_count(name):
+    land, rng = on_planes(PLANES[name], "float32", 300)
+    v = rng.normal(size=land.n).astype("f4")
+    before = us.threads()
+    try:
+        found = set()
+        for count in (1, 2, 5):
+            us.threads(count)
+            found.add((land.gradient(land.theta)[1].tobytes(), (land.hessian(land.theta) @ v).tobytes()))
+        assert len(found) == 1
+    finally:
+        us.threads(before)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_without_torch(name):
     """Finite differences of the gradient, symmetry, blocks, and the primal pass kept or made anew."""
@@ -148,6 +207,15 @@ def test_starts_trains_saves_and_classifies(tmp_path):
     [
         (lambda: nn.LayerNorm(0), "`features` must be in"),
         (lambda: nn.LayerNorm(4, eps=-1.0), "`eps` must be"),
+        (lambda: nn.LayerNorm(()), "`features` must name at least one axis"),
+        (lambda: nn.LayerNorm((4, 0)), "`features` must be in"),
+        (lambda: nn.LayerNorm(4.5), "`features` must be an integer"),
+        (lambda: nn.RMSNorm(4, affine="no"), "`affine` must be True or False"),
+        (lambda: nn.InstanceNorm(0), "`channels` must be in"),
+        (lambda: nn.Network(nn.LayerNorm((3, 5)), input_shape=(4, 5)), r"expects \(3, 5\) features, but samples of"),
+        (lambda: nn.Network(nn.LayerNorm((3, 5)), input_shape=(15,)), r"expects \(3, 5\) features, but 15 arrive"),
+        (lambda: nn.Network(nn.InstanceNorm(4), input_shape=(4,)), "InstanceNorm needs more than one position"),
+        (lambda: nn.Network(nn.InstanceNorm(4), input_shape=(3, 9)), "InstanceNorm expects 4 channels"),
         (lambda: nn.GroupNorm(3, 4), "`groups` must divide the 4 channels"),
         (lambda: nn.Network(nn.Linear(3, 4), nn.LayerNorm(5), input_shape=(3,)), "layer 1: LayerNorm expects 5"),
         (lambda: nn.Network(nn.Linear(3, 4), nn.GroupNorm(3, 3), input_shape=(3,)), "GroupNorm expects 3 channels"),

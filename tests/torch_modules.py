@@ -35,10 +35,13 @@ BUILDERS: dict[str, Any] = {
     ),
     "GlobalAvgPool2d": lambda torch, x: torch.nn.AdaptiveAvgPool2d(1),
     "LayerNorm": lambda torch, x: torch.nn.LayerNorm(x.features, x.eps, x.affine),
+    "RMSNorm": lambda torch, x: torch.nn.RMSNorm(x.features, x.eps, x.affine),
+    "InstanceNorm": lambda torch, x: _instance_norm(torch, x),
     "GroupNorm": lambda torch, x: torch.nn.GroupNorm(x.groups, x.channels, x.eps, x.affine),
     "Sequential": lambda torch, x: torch.nn.Sequential(*[build(torch, layer) for layer in x.layers]),
     "Residual": lambda torch, x: _residual(torch, x),
     "BatchNorm": lambda torch, x: _batch_norm(torch, x),
+    "BatchRenorm": lambda torch, x: _batch_formula(torch, x),
 }
 
 
@@ -65,12 +68,79 @@ def _residual(torch, layer):
     return Residual()
 
 
+def _instance_norm(torch, layer):
+    class AnyShape(torch.nn.modules.instancenorm._InstanceNorm):
+        def forward(self, a):
+            return self._apply_instance_norm(a)
+
+    return AnyShape(layer.channels, layer.eps, affine=layer.affine)
+
+
 def _batch_norm(torch, layer):
+    if layer.norm != "l2" or layer.average != "variance" or layer.frozen:
+        return _batch_formula(torch, layer)
+
     class AnyShape(torch.nn.modules.batchnorm._BatchNorm):
         def _check_input_dim(self, a):
             pass
 
-    return AnyShape(layer.channels, layer.eps, layer.momentum, layer.affine)
+    return AnyShape(layer.channels, layer.eps, layer.momentum, layer.affine, layer.track)
+
+
+def _batch_formula(torch, layer):
+    """What torch.nn lacks, written down: the other norms, frozen statistics, batch renormalisation."""
+
+    class Formula(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.renorm = layer.kind == "BatchRenorm"
+            self.norm = "l2" if self.renorm else layer.norm
+            parameter = lambda x: torch.nn.Parameter(torch.full((layer.channels,), x))  # noqa: E731
+            self.weight = parameter(1.0) if layer.affine and self.norm != "none" else None
+            self.bias = parameter(0.0) if layer.affine else None
+            self.tracks = getattr(layer, "track", True)
+            if self.tracks:
+                self.register_buffer("running_mean", torch.zeros(layer.channels))
+            if self.tracks and self.norm != "none":
+                self.register_buffer("running_spread", torch.ones(layer.channels))
+
+        def forward(self, a):
+            x = a.reshape(len(a), layer.channels, -1)
+            if not self.tracks or (self.training and not getattr(layer, "frozen", False)):
+                x = self.of_batch(x)
+            else:
+                x = (x - self.running_mean[:, None]) / self.running()[:, None]
+            x = x if self.weight is None else x * self.weight[:, None]
+            return (x if self.bias is None else x + self.bias[:, None]).reshape(a.shape)
+
+        def of_batch(self, x):
+            mean = x.mean((0, 2))
+            c = x - mean[:, None]
+            spread = {
+                "l2": lambda: (c.square().mean((0, 2)) + layer.eps).sqrt(),
+                "l1": lambda: c.abs().mean((0, 2)) + layer.eps,
+                "linf": lambda: c.abs().amax((0, 2)) + layer.eps,
+                "none": lambda: torch.ones_like(mean),
+            }[self.norm]()
+            x = c / spread[:, None]
+            if self.renorm:
+                far = layer.d_max
+                r = (spread / self.running_spread).detach().clamp(1 / layer.r_max, layer.r_max)
+                d = ((mean - self.running_mean) / self.running_spread).detach().clamp(-far, far)
+                x = x * r[:, None] + d[:, None]
+            return x
+
+        def running(self):
+            if self.norm == "none":
+                return torch.ones_like(self.running_mean)
+            if self.renorm:
+                return self.running_spread
+            if self.norm != "l2":
+                return self.running_spread + layer.eps
+            power = 2 if layer.average == "std" else 1
+            return (self.running_spread**power + layer.eps).sqrt()
+
+    return Formula()
 
 
 def module_of(torch, net: us.nn.Network, theta=None):

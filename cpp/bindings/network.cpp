@@ -84,7 +84,8 @@ template <class T> void bind_type(py::module_ &m, const char *name) {
       .def_property_readonly("buffer_blocks",
                              [](const Network<T> &n) { return block_list(n.buffer_blocks()); })
       .def_property_readonly("buffer_starts", &Network<T>::buffer_starts)
-      .def("check_batch", &Network<T>::check_batch, py::arg("rows"))
+      .def("coupled", &Network<T>::coupled, py::arg("training"))
+      .def("check_batch", &Network<T>::check_batch, py::arg("rows"), py::arg("training"))
       .def("predict", &predict<T>, py::arg("theta"), py::arg("buffers"), py::arg("X"))
       .def("activations", &activations<T>, py::arg("theta"), py::arg("buffers"), py::arg("X"),
            py::arg("training"));

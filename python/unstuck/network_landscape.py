@@ -168,7 +168,7 @@ class NetworkLandscape:
 
     def check_batch(self, samples: int) -> None:
         """Refuses a batch of so few samples that a layer cannot be trained on it; names the layer."""
-        self.net._core.check_batch(samples)
+        self.net._core.check_batch(samples, True)
 
     def _how(self) -> tuple[Array, bool]:
         return self.buffers, self.mode == "train"
@@ -177,7 +177,8 @@ class NetworkLandscape:
         """Whether a unit with a kinked activation (ReLU, LeakyReLU, ELU with alpha ≠ 1) is exactly at 0 somewhere."""
         nodes = self.net._wiring.nodes
         kinked = [node for node in nodes if node.source >= 0 and _has_kink(node.layer)]
-        rows = self.X.shape[0] if self.mode == "train" else 1024  # in training all samples are one batch
+        coupled = self.net._core.coupled(self.mode == "train")  # all samples are one batch
+        rows = self.X.shape[0] if coupled or self.mode == "train" else 1024
         for start in range(0, self.X.shape[0] if kinked else 0, rows):
             X = self.X[start : start + rows].reshape(-1, *self.net.input_shape)
             outputs = self.net.activations(X, theta, self.mode)

@@ -32,8 +32,9 @@ void Layer<T>::keep_bend(Team, std::int64_t, const T *, const T *, const T *, co
 template <class T> void Layer<T>::update_buffers(std::int64_t, const T *, T *) const {}
 
 std::vector<std::string> layer_kinds() {
-  std::vector<std::string> kinds{"Linear", "Conv2d", "BatchNorm", "Dropout"};
-  for (const auto &more : {normalization_kinds(), activation_kinds(), pooling_kinds()})
+  std::vector<std::string> kinds{"Linear", "Conv2d", "Dropout"};
+  for (const auto &more :
+       {batch_norm_kinds(), normalization_kinds(), activation_kinds(), pooling_kinds()})
     kinds.insert(kinds.end(), more.begin(), more.end());
   return kinds;
 }

@@ -104,15 +104,18 @@ template <class T> PassCost Network<T>::cost() const {
   return cost;
 }
 
-template <class T> bool Network<T>::coupled() const {
-  return std::any_of(layers_.begin(), layers_.end(), [](const auto &l) { return l->coupled(); });
+template <class T> bool Network<T>::coupled(bool training) const {
+  return std::any_of(layers_.begin(), layers_.end(),
+                     [training](const auto &layer) { return layer->coupled(training); });
 }
 
-template <class T> void Network<T>::check_batch(std::int64_t rows) const {
-  for (std::size_t i = 0; i < depth(); ++i)
-    require(rows >= layers_[i]->fewest_rows(), "layer ", names_[i], " needs a batch of at least ",
-            layers_[i]->fewest_rows(), " samples in training, got ", rows,
+template <class T> void Network<T>::check_batch(std::int64_t rows, bool training) const {
+  for (std::size_t i = 0; i < depth(); ++i) {
+    const std::int64_t fewest = layers_[i]->fewest_rows(training);
+    require(rows >= fewest, "layer ", names_[i], " needs a batch of at least ", fewest, " samples",
+            training ? " in training" : "", ", got ", rows,
             ": the variance of one value is 0 whatever it is");
+  }
 }
 
 template <class T> std::int64_t Network<T>::width() const {

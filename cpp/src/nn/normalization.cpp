@@ -1,6 +1,7 @@
 // Layer, group and root-mean-square normalisation as layers, with their exact second-order passes.
 //
-// A sample is `groups` rows of L = inputs/groups elements, each with its own μ and r:
+// A sample is `repeats` pieces of `groups` rows of L elements, each row with its own μ and r; the
+// pieces share γ and β:
 //   x̂ = (a − μ)r,  h = γx̂ + β,  r = 1/√(variance + ε);  root mean square: μ = 0, r = 1/√(mean(a²) +
 //   ε)
 // With P(u) = u − mean(u) − x̂·mean(ux̂), without mean(u) for root mean square, and u = γδ:
@@ -25,28 +26,29 @@ constexpr std::int64_t kBlock = 8192;      // elements of the rows of one block
 constexpr std::int64_t kTileChannels = 64; // whose parameter gradients are summed together
 
 struct RowShape {
-  std::int64_t channels, groups;
+  std::int64_t channels, groups, repeats;
   double epsilon; // negative: the type's own
   bool centered, affine;
+  std::vector<std::int64_t> parameter; // shape of γ and β
 };
 
 template <class T> class RowNorm final : public Layer<T> {
 public:
   RowNorm(std::int64_t inputs, RowShape shape)
-      : Layer<T>(inputs, inputs), shape_(shape), length_(inputs / shape.groups),
-        spatial_(inputs / shape.channels),
+      : Layer<T>(inputs, inputs), shape_(shape), length_(inputs / shape.repeats / shape.groups),
+        spatial_(inputs / shape.repeats / shape.channels),
         epsilon_(shape.epsilon < 0.0 ? std::numeric_limits<T>::epsilon() : shape.epsilon) {}
 
   std::vector<ParameterShape> parameters() const override {
     std::vector<ParameterShape> list;
     if (shape_.affine)
-      list.push_back({"weight", {shape_.channels}});
+      list.push_back({"weight", shape_.parameter});
     if (has_bias())
-      list.push_back({"bias", {shape_.channels}});
+      list.push_back({"bias", shape_.parameter});
     return list;
   }
 
-  std::int64_t slope_per_row() const override { return 3 * shape_.groups; }
+  std::int64_t slope_per_row() const override { return 3 * shape_.groups * shape_.repeats; }
 
   void forward(Team team, std::int64_t rows, const T *theta, const T *, const T *a, T *h,
                T *slope) const override {
@@ -137,7 +139,7 @@ private:
 
   // body(row, its first channel) for all rows of all samples
   template <class Body> void each_row(Team team, std::int64_t rows, Body &&body) const {
-    const std::int64_t count = rows * shape_.groups,
+    const std::int64_t count = rows * shape_.repeats * shape_.groups,
                        grain = std::max<std::int64_t>(1, kBlock / length_),
                        channels = shape_.channels / shape_.groups;
     team.blocks((count + grain - 1) / grain, 2 * rows * this->inputs(), [&](std::int64_t block) {
@@ -243,7 +245,7 @@ private:
       const std::int64_t first = tile * kTileChannels,
                          last = std::min(shape_.channels, first + kTileChannels);
       double sum[2][kTileChannels] = {};
-      for (std::int64_t row = 0; row < rows; ++row)
+      for (std::int64_t row = 0; row < rows * shape_.repeats; ++row)
         for (std::int64_t c = first; c < last; ++c) {
           const Statistics s = kept(slope, row * shape_.groups + c / per_group);
           const std::int64_t begin = (row * shape_.channels + c) * spatial_;
@@ -277,7 +279,8 @@ std::unique_ptr<Layer<T>> make_normalization(const LayerSpec &spec, std::int64_t
   const auto kinds = normalization_kinds();
   if (std::find(kinds.begin(), kinds.end(), spec.kind) == kinds.end())
     return nullptr;
-  RowShape shape{0, 1, spec.option("eps"), spec.kind != "RMSNorm", spec.option("affine") != 0.0};
+  RowShape shape{0, 1, 1, spec.option("eps"), spec.kind != "RMSNorm", spec.option("affine") != 0.0,
+                 {}};
   if (spec.kind == "GroupNorm") {
     shape.channels = static_cast<std::int64_t>(spec.option("channels"));
     shape.groups = static_cast<std::int64_t>(spec.option("groups"));
@@ -285,12 +288,20 @@ std::unique_ptr<Layer<T>> make_normalization(const LayerSpec &spec, std::int64_t
             shape.channels, " channels, but ", inputs, " features arrive");
     require(shape.groups > 0 && shape.channels % shape.groups == 0, "GroupNorm's ", shape.groups,
             " groups do not divide its ", shape.channels, " channels");
+    shape.parameter = {shape.channels};
   } else {
-    shape.channels = static_cast<std::int64_t>(spec.option("features"));
-    require(shape.channels == inputs, spec.kind, " expects ", shape.channels,
+    shape.channels = 1;
+    for (int axis = 0; axis < static_cast<int>(spec.option("axes")); ++axis) {
+      const auto extent = static_cast<std::int64_t>(spec.option("extent_" + std::to_string(axis)));
+      require(extent > 0, spec.kind, " needs positive extents, got ", extent);
+      shape.parameter.push_back(extent);
+      shape.channels = product(shape.channels, extent, "the features");
+    }
+    require(inputs % shape.channels == 0, spec.kind, " expects ", shape.channels,
             " input features, but ", inputs, " arrive");
+    shape.repeats = inputs / shape.channels;
   }
-  require(inputs / shape.groups > 1 || !shape.centered, spec.kind,
+  require(inputs / shape.repeats / shape.groups > 1 || !shape.centered, spec.kind,
           " needs more than one element per group: the variance of one is 0 whatever it is");
   return std::make_unique<RowNorm<T>>(inputs, shape);
 }

@@ -87,8 +87,7 @@ double Objective<T>::run_chunks(const Plan &plan, Point<T> point, Selection sele
                                 Workspace<T> &space, const Poll &poll) const {
   const std::int64_t n = network_->size(), in = network_->inputs(), out = network_->outputs();
   const double total = denominator(selection);
-  if (point.training)
-    network_->check_batch(selection.count);
+  network_->check_batch(selection.count, point.training);
   const std::int64_t work = network_->cost().work;
   const auto chunk = [&](std::int64_t group, Plan::Range range, int slot_index) {
     auto &slot = space.slots[static_cast<std::size_t>(slot_index)];
@@ -222,7 +221,10 @@ void Objective<T>::update_buffers(std::int64_t rows, const Workspace<T> &space, 
 template <class T>
 void predict(const Network<T> &network, Point<T> point, const T *x, std::int64_t rows, T *out,
              const Poll &poll) {
-  const Plan plan(rows, network.cost());
+  const bool coupled = network.coupled(point.training);
+  if (coupled && rows > 0)
+    network.check_batch(rows, point.training);
+  const Plan plan(rows, network.cost(), coupled);
   const int slots =
       plan.tiles ? 1 : static_cast<int>(std::min<std::int64_t>(thread_count(), plan.groups));
   std::vector<Tape<T>> tapes;

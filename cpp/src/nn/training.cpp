@@ -12,7 +12,7 @@ namespace {
 // Refuses weights without a mean, and batches that a layer cannot be trained on.
 template <class T> void check_slice(const Objective<T> &objective, Selection slice) {
   objective.denominator(slice);
-  objective.network().check_batch(slice.count);
+  objective.network().check_batch(slice.count, true);
 }
 
 } // namespace

@@ -3,18 +3,16 @@
 
 #include <array>
 #include <cmath>
-#include <iterator>
-#include <vector>
 
 namespace unstuck::norm {
 namespace {
 
 // A number per channel, laid out by unit.
-template <class OfChannel>
-std::vector<double> by_unit(const Layout &layout, OfChannel &&of_channel) {
-  std::vector<double> values(static_cast<std::size_t>(layout.units));
+template <class Use, class OfChannel>
+const double *by_unit(const Layout &layout, OfChannel &&of_channel) {
+  double *const values = scratch<Use, double>(layout.units);
   for (std::int64_t unit = 0; unit < layout.units; ++unit)
-    values[static_cast<std::size_t>(unit)] = of_channel(layout.channel(unit));
+    values[unit] = of_channel(layout.channel(unit));
   return values;
 }
 
@@ -22,12 +20,12 @@ std::vector<double> by_unit(const Layout &layout, OfChannel &&of_channel) {
 template <class T> class Deviations {
 public:
   Deviations(const Layout &layout, Shape shape, const T *x)
-      : x_(x), shape_(shape), origin_(by_unit(layout, [&](std::int64_t c) {
+      : x_(x), shape_(shape), origin_(by_unit<struct Origin>(layout, [&](std::int64_t c) {
           return static_cast<double>(x[c * shape.spatial]);
         })) {}
 
   auto terms() const {
-    return [x = x_, k = origin_.data()](std::int64_t i, std::int64_t unit) {
+    return [x = x_, k = origin_](std::int64_t i, std::int64_t unit) {
       const double d = static_cast<double>(x[i]) - k[unit];
       return Sums<2>{d, d * d};
     };
@@ -42,7 +40,7 @@ public:
 private:
   const T *x_;
   Shape shape_;
-  std::vector<double> origin_;
+  const double *origin_;
 };
 
 // μ = high + low: x − high is exact near the mean, so that x − μ keeps all its digits.
@@ -94,9 +92,9 @@ template <class T, class Use> void with_form(const Affine<T> &affine, const T *x
 template <class T> void channel_moments(Shape shape, const T *x, double *mean, double *variance) {
   const Layout layout(shape);
   const Deviations<T> deviations(layout, shape, x);
-  const auto sums = channel_sums<2>(layout, deviations.terms());
+  const Sums<2> *const sums = channel_sums<2>(layout, deviations.terms());
   for (std::int64_t c = 0; c < shape.channels; ++c)
-    deviations.moments(c, sums[static_cast<std::size_t>(c)], mean, variance);
+    deviations.moments(c, sums[c], mean, variance);
 }
 
 template <class T>
@@ -166,8 +164,9 @@ template <class T> struct Backward {
 
   // delta(i): ∂L/∂(output before the ReLU)
   template <class Delta> void run(Delta delta) const {
-    const std::vector<double> centre = by_unit(layout, [this](std::int64_t c) { return mean[c]; });
-    const auto terms = [in = x, mu = centre.data(), delta](std::int64_t i, std::int64_t unit) {
+    const double *const centre =
+        by_unit<struct Centre>(layout, [this](std::int64_t c) { return mean[c]; });
+    const auto terms = [in = x, mu = centre, delta](std::int64_t i, std::int64_t unit) {
       const auto d = static_cast<double>(delta(i));
       return Sums<2>{d, d * (static_cast<double>(in[i]) - mu[unit])};
     };
@@ -185,12 +184,12 @@ template <class T> struct Backward {
       });
       return;
     }
-    std::vector<std::array<T, 6>> of_channel;
-    for (const Sums<2> &sum : channel_sums<2>(layout, terms))
-      of_channel.push_back(constants(std::ssize(of_channel), sum));
-    write_elements<6>(
-        layout, [&](std::int64_t c) { return of_channel[static_cast<std::size_t>(c)]; }, target,
-        value);
+    const Sums<2> *const sums = channel_sums<2>(layout, terms);
+    const std::int64_t channels = layout.units / layout.units_per_channel;
+    auto *const of_channel = scratch<struct OfChannel, std::array<T, 6>>(channels);
+    for (std::int64_t c = 0; c < channels; ++c)
+      of_channel[c] = constants(c, sums[c]);
+    write_elements<6>(layout, [=](std::int64_t c) { return of_channel[c]; }, target, value);
   }
 };
 

@@ -264,7 +264,9 @@ class _View:
             return
         for node in self.nodes:
             i = node.source
-            if node.kind != "BatchNorm" or i < 0 or not self.linear(i) or not self.has(i, "bias"):
+            if node.kind != "BatchNorm" or getattr(node.layer, "frozen", False):
+                continue  # running statistics remove no bias
+            if i < 0 or not self.linear(i) or not self.has(i, "bias"):
                 continue
             if len(self.readers(i)) == 1:
                 for unit in range(self.blocks[f"{self.nodes[i].name}.bias"][1][0]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import init
 from .activation import ELU, GELU, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from .batch_norm import BatchNorm, BatchRenorm
 from .containers import Flatten, Residual, Sequential, Unflatten
 from .convolution import Conv1d, Conv2d
 from .dropout import Dropout
@@ -11,8 +12,9 @@ from .layer import Layer
 from .linear import Linear
 from .losses import MSE, BCEWithLogits, CrossEntropy, Huber, Loss
 from .network import Network
-from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from .normalization import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .pooling import AvgPool1d, AvgPool2d, GlobalAvgPool2d, MaxPool1d, MaxPool2d
+from .recompute import recompute_statistics
 
 __all__ = [
     "Network",
@@ -31,9 +33,11 @@ __all__ = [
     "Dropout",
     "Linear",
     "BatchNorm",
+    "BatchRenorm",
     "LayerNorm",
     "RMSNorm",
     "GroupNorm",
+    "InstanceNorm",
     "ReLU",
     "LeakyReLU",
     "ELU",
@@ -49,4 +53,5 @@ __all__ = [
     "BCEWithLogits",
     "Huber",
     "init",
+    "recompute_statistics",
 ]

@@ -140,8 +140,8 @@ class Network:
         if mode not in ("eval", "train"):
             raise ArgumentError(f'`mode` must be "eval" or "train", got {mode!r}')
         rows = self._rows(X)
-        if mode == "train":
-            self._core.check_batch(rows.shape[0])
+        if self._core.coupled(mode == "train"):
+            self._core.check_batch(rows.shape[0], mode == "train")
         outputs = self._core.activations(self._point(theta), self._buffers, rows, mode == "train")
         return [(node.title, h.reshape(-1, *node.shape)) for node, h in zip(self._wiring.nodes, outputs, strict=True)]
 

@@ -1,33 +1,23 @@
-"""Normalisations: over the batch, or over the features of each sample."""
+"""Normalisations of each sample: over its features, its last axes, or groups of its channels."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
-from ..ranges import NON_NEGATIVE, Range
+from ..ranges import NON_NEGATIVE
 from .init import Initialiser
-from .layer import Layer, Shape, channels_and_positions, size
-
-UNIT = Range(0.0, 1.0)
+from .layer import Layer, Shape, channels_and_positions, flag, size
 
 
 @dataclass(frozen=True)
-class _Norm(Layer):
+class Norm(Layer):
     """What the normalisations share: γ starts at 1, β at 0, and samples keep their shape."""
-
-    def lower(self, shape: Shape) -> tuple[dict[str, float], Shape]:
-        """Samples keep their shape."""
-        self._fit(shape)
-        return self.options(), shape
-
-    def _fit(self, shape: Shape) -> None:
-        raise NotImplementedError
 
     def start(
         self, shapes: dict[str, Shape], init: Initialiser, rng: np.random.Generator
@@ -37,67 +27,81 @@ class _Norm(Layer):
 
 
 @dataclass(frozen=True)
-class LayerNorm(_Norm):
+class _TrailingNorm(Norm):
+    """A normalisation over the last axes of a sample."""
+
+    features: int | Shape
+    eps: float | None = 1e-5
+    affine: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features", _extents(self.features))
+        object.__setattr__(self, "affine", flag("affine", self.affine))
+
+    def lower(self, shape: Shape) -> tuple[dict[str, float], Shape]:
+        """Samples keep their shape."""
+        last = (self.features,) if isinstance(self.features, int) else self.features
+        if shape[max(0, len(shape) - len(last)) :] != last and math.prod(shape) != self.features:
+            arrive = f"{shape[0]} arrive" if len(shape) == 1 else f"samples of shape {shape} arrive"
+            raise ArgumentError(f"{self.kind} expects {self.features} features, but {arrive}")
+        eps = -1.0 if self.eps is None else self.eps
+        extents = {f"extent_{i}": float(extent) for i, extent in enumerate(last)}
+        return {"eps": eps, "affine": float(self.affine), "axes": float(len(last)), **extents}, shape
+
+
+def _extents(features: Any) -> int | Shape:
+    if isinstance(features, (tuple, list)):
+        if not features:
+            raise ArgumentError("`features` must name at least one axis, got ()")
+        return tuple(size("features", extent) for extent in features)
+    return size("features", features)
+
+
+@dataclass(frozen=True)
+class LayerNorm(_TrailingNorm):
     """h = (a − μ)/√(σ² + eps)·γ + β over the features of each sample, as torch.nn.LayerNorm (1607.06450).
 
     Args:
-        features: number of input features.
+        features: extent of the last axis, or the extents of the last axes, as torch's normalized_shape: samples
+            (C, H, W) fit LayerNorm(W), LayerNorm((H, W)) and LayerNorm((C, H, W)). One number may also be that of
+            all features of a sample, whatever its shape.
         eps: ≥ 0, added to the biased variance.
-        affine: whether there are γ ("weight") and β ("bias"), (features,), which start at 1 and 0.
+        affine: whether there are γ ("weight") and β ("bias") of the shape `features`, which start at 1 and 0.
     """
 
-    features: int
     eps: float = 1e-5
-    affine: bool = True
     kind: ClassVar[str] = "LayerNorm"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "features", size("features", self.features))
+        super().__post_init__()
         object.__setattr__(self, "eps", NON_NEGATIVE.check("eps", self.eps))
-        object.__setattr__(self, "affine", bool(self.affine))
-
-    def _fit(self, shape: Shape) -> None:
-        if math.prod(shape) != self.features:
-            raise ArgumentError(f"{self.kind} expects {self.features} features, but {math.prod(shape)} arrive")
 
 
 @dataclass(frozen=True)
-class RMSNorm(_Norm):
+class RMSNorm(_TrailingNorm):
     """h = a/√(mean(a²) + eps)·γ over the features of each sample, as torch.nn.RMSNorm (1910.07467).
 
     Args:
-        features: number of input features.
+        features: as in LayerNorm.
         eps: ≥ 0; None is the spacing of numbers at 1 in the network's dtype, as PyTorch.
-        affine: whether there is a γ ("weight"), (features,), which starts at 1.
+        affine: whether there is a γ ("weight") of the shape `features`, which starts at 1.
     """
 
-    features: int
     eps: float | None = None
-    affine: bool = True
     kind: ClassVar[str] = "RMSNorm"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "features", size("features", self.features))
+        super().__post_init__()
         if self.eps is not None:
             object.__setattr__(self, "eps", NON_NEGATIVE.check("eps", self.eps))
-        object.__setattr__(self, "affine", bool(self.affine))
-
-    def options(self) -> dict[str, float]:
-        """The numbers that the core builds the layer from."""
-        eps = -1.0 if self.eps is None else self.eps
-        return {"features": float(self.features), "eps": eps, "affine": float(self.affine)}
-
-    def _fit(self, shape: Shape) -> None:
-        if math.prod(shape) != self.features:
-            raise ArgumentError(f"{self.kind} expects {self.features} features, but {math.prod(shape)} arrive")
 
 
 @dataclass(frozen=True)
-class GroupNorm(_Norm):
+class GroupNorm(Norm):
     """LayerNorm over each group of neighbouring channels of a sample, as torch.nn.GroupNorm (1803.08494).
 
     A sample's features are its channels one after the other, each with the same number of positions. As many
-    groups as channels is instance normalisation (1607.08022).
+    groups as channels is instance normalisation, one group is LayerNorm with γ and β by channel.
 
     Args:
         groups: groups of channels; divides `channels`.
@@ -118,46 +122,43 @@ class GroupNorm(_Norm):
         if self.channels % self.groups:
             raise ArgumentError(f"`groups` must divide the {self.channels} channels, got {self.groups}")
         object.__setattr__(self, "eps", NON_NEGATIVE.check("eps", self.eps))
-        object.__setattr__(self, "affine", bool(self.affine))
+        object.__setattr__(self, "affine", flag("affine", self.affine))
 
-    def _fit(self, shape: Shape) -> None:
+    def lower(self, shape: Shape) -> tuple[dict[str, float], Shape]:
+        """Samples keep their shape."""
         channels_and_positions(self.kind, shape, self.channels)
+        return self.options(), shape
 
 
 @dataclass(frozen=True)
-class BatchNorm(_Norm):
-    """h = (a − μ)/√(σ² + eps)·γ + β per channel, as torch.nn.BatchNorm1d and 2d (1502.03167).
+class InstanceNorm(Norm):
+    """h = (a − μ)/√(σ² + eps) over the positions of each channel of a sample (1607.08022).
 
-    In training μ and σ² are those of the batch, so that every output depends on all samples; derivatives of both
-    orders go through them. In evaluation they are the running statistics ("running_mean", "running_var"), which
-    every training step moves. A sample's features are its channels one after the other, each with the same number
-    of positions.
+    As torch.nn.InstanceNorm1d and 2d with their defaults; the core sees it as GroupNorm with a group per channel.
 
     Args:
-        channels: channels of a sample; divides its number of features.
+        channels: channels of a sample; each needs more than one position.
         eps: ≥ 0, added to the biased variance.
-        momentum: weight of the new batch in the running statistics, as PyTorch (the lecture's p, the weight of the
-            old value, is 1 − momentum); None: the average over all batches. The running variance is the unbiased.
         affine: whether there are γ ("weight") and β ("bias"), (channels,), which start at 1 and 0.
     """
 
     channels: int
     eps: float = 1e-5
-    momentum: float | None = 0.1
-    affine: bool = True
-    kind: ClassVar[str] = "BatchNorm"
+    affine: bool = False
+    kind: ClassVar[str] = "InstanceNorm"
+    core_kind: ClassVar[str] = "GroupNorm"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", size("channels", self.channels))
         object.__setattr__(self, "eps", NON_NEGATIVE.check("eps", self.eps))
-        if self.momentum is not None:
-            object.__setattr__(self, "momentum", UNIT.check("momentum", self.momentum))
-        object.__setattr__(self, "affine", bool(self.affine))
+        object.__setattr__(self, "affine", flag("affine", self.affine))
 
-    def options(self) -> dict[str, float]:
-        """The numbers that the core builds the layer from."""
-        share = -1.0 if self.momentum is None else self.momentum
-        return {"channels": float(self.channels), "eps": self.eps, "momentum": share, "affine": float(self.affine)}
-
-    def _fit(self, shape: Shape) -> None:
-        channels_and_positions(self.kind, shape, self.channels)
+    def lower(self, shape: Shape) -> tuple[dict[str, float], Shape]:
+        """Samples keep their shape."""
+        channels, positions = channels_and_positions(self.kind, shape, self.channels)
+        if positions < 2:
+            raise ArgumentError(
+                f"{self.kind} needs more than one position per channel, but samples of shape {shape} arrive: "
+                "the variance of one value is 0 whatever it is"
+            )
+        return {**self.options(), "groups": float(channels)}, shape

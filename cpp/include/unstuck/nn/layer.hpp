@@ -29,6 +29,12 @@ struct ParameterShape {
   std::int64_t size() const;
 };
 
+// What training changes without a gradient, and where it starts.
+struct LayerBuffer {
+  ParameterShape parameter;
+  double start;
+};
+
 template <class T> class Layer {
 public:
   Layer(std::int64_t inputs, std::int64_t outputs) : inputs_(inputs), outputs_(outputs) {}
@@ -44,18 +50,14 @@ public:
   // Multiply-adds of a forward pass over one sample.
   virtual std::int64_t work_per_row() const;
 
-  // What training changes without a gradient: {name, shape} and where each starts.
-  struct Buffer {
-    ParameterShape parameter;
-    double start;
-  };
+  using Buffer = LayerBuffer;
   virtual std::vector<Buffer> buffers() const { return {}; }
 
-  // Whether in training an output depends on all samples of the batch.
-  virtual bool coupled() const { return false; }
+  // Whether an output depends on all samples of the batch, in training or in evaluation.
+  virtual bool coupled(bool) const { return false; }
 
-  // In training fewer samples are refused.
-  virtual std::int64_t fewest_rows() const { return 1; }
+  // Fewer samples are refused, in training or in evaluation.
+  virtual std::int64_t fewest_rows(bool) const { return 1; }
 
   // After a forward pass in training over `rows` samples that wrote `slope`.
   virtual void update_buffers(std::int64_t rows, const T *slope, T *buffers) const;
@@ -112,6 +114,7 @@ std::unique_ptr<Layer<T>> make_dropout(const LayerSpec &spec, std::int64_t input
 
 // The kinds that make_layer knows, for bindings and tests.
 std::vector<std::string> layer_kinds();
+std::vector<std::string> batch_norm_kinds();
 std::vector<std::string> normalization_kinds();
 std::vector<std::string> activation_kinds();
 std::vector<std::string> pooling_kinds();

@@ -68,11 +68,11 @@ public:
   // Width of the buffer in which a derivative waits to be added; 0: none is needed.
   std::int64_t waiting() const { return waiting_; }
 
-  // Whether in training the batch is one function that cannot be cut into chunks.
-  bool coupled() const;
+  // Whether the batch is one function that cannot be cut into chunks.
+  bool coupled(bool training) const;
 
-  // Refuses a batch that a layer cannot be trained on; names the layer.
-  void check_batch(std::int64_t rows) const;
+  // Refuses a batch that a layer cannot work on; names the layer.
+  void check_batch(std::int64_t rows, bool training) const;
 
   // Σ over layers of outputs per row: the size of a tape's row without slopes and bends.
   std::int64_t width() const;

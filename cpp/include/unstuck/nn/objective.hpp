@@ -97,7 +97,7 @@ public:
   void update_buffers(std::int64_t rows, const Workspace<T> &space, T *buffers) const;
 
   // Whether an evaluation there sees all samples as one function.
-  bool coupled(Point<T> point) const { return point.training && network_->coupled(); }
+  bool coupled(Point<T> point) const { return network_->coupled(point.training); }
 
   // Σ of the samples' shares in the mean; must be positive.
   double denominator(Selection selection) const;

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <vector>
 
+#include "unstuck/norm/scratch.hpp"
 #include "unstuck/norm/stream.hpp"
 #include "unstuck/parallel.hpp"
 
@@ -118,14 +118,15 @@ Sums<sums> channel_sum(const Layout &l, std::int64_t unit, Value &&value) {
 }
 
 // The same of every channel, all blocks side by side; an order of summation that the shape fixes.
+// The result lies in the thread's scratch memory until its next call.
 template <std::size_t sums, class Value>
-std::vector<Sums<sums>> channel_sums(const Layout &l, Value &&value) {
+const Sums<sums> *channel_sums(const Layout &l, Value &&value) {
   const std::int64_t blocks = l.blocks(), tile = l.columns() ? kTileColumns : 1,
                      tiles = (l.units + tile - 1) / tile;
-  std::vector<Sums<sums>> partial(static_cast<std::size_t>(blocks * l.units));
+  Sums<sums> *const partial = scratch<struct PartialSums, Sums<sums>>(blocks * l.units);
   parallel_blocks(blocks * tiles, l.size() / 2, [&](std::int64_t id, int) {
     const std::int64_t block = id / tiles, unit = id % tiles * tile;
-    Sums<sums> *total = partial.data() + block * l.units + unit;
+    Sums<sums> *total = partial + block * l.units + unit;
     if (l.columns())
       column_block<sums>(l, unit, block, value, total);
     else
@@ -133,13 +134,14 @@ std::vector<Sums<sums>> channel_sums(const Layout &l, Value &&value) {
   });
   for (std::int64_t block = 1; block < blocks; ++block)
     for (std::int64_t unit = 0; unit < l.units; ++unit)
-      add(partial[static_cast<std::size_t>(unit)],
-          partial[static_cast<std::size_t>(block * l.units + unit)]);
-  std::vector<Sums<sums>> channels(static_cast<std::size_t>(l.units / l.units_per_channel));
-  for (std::int64_t unit = 0; unit < l.units; ++unit)
-    add(channels[static_cast<std::size_t>(l.channel(unit))],
-        partial[static_cast<std::size_t>(unit)]);
-  return channels;
+      add(partial[unit], partial[block * l.units + unit]);
+  for (std::int64_t c = 0; l.units_per_channel > 1 && c * l.units_per_channel < l.units; ++c) {
+    Sums<sums> total{};
+    for (std::int64_t k = 0; k < l.units_per_channel; ++k)
+      add(total, partial[c * l.units_per_channel + k]);
+    partial[c] = total; // of units that have been read
+  }
+  return partial;
 }
 
 // target[offset] = value(offset, constants) for every element of one channel.
@@ -151,6 +153,16 @@ void write_channel(const Layout &l, std::int64_t unit, const Constants &constant
     write_run(target, offset, l.run, [&](std::int64_t i) { return value(offset + i, constants); });
   }
   stream_fence();
+}
+
+// parallel_ranges from the end: what a pass of sums read last is still in the cache.
+template <class Body>
+void last_ranges_first(std::int64_t n, std::int64_t grain, std::int64_t work, Body &&body) {
+  const std::int64_t blocks = (n + grain - 1) / grain;
+  parallel_blocks(blocks, work, [&](std::int64_t block, int) {
+    const std::int64_t begin = (blocks - 1 - block) * grain;
+    body(begin, std::min(n, begin + grain));
+  });
 }
 
 // The same for every element, a range of runs each; constants_of(channel) gives an array of T.
@@ -168,24 +180,24 @@ void write_runs(const Layout &l, ConstantsOf &&constants_of, const Target<T> &ta
     }
     stream_fence();
   };
-  parallel_ranges(l.rows * l.units * pieces, l.per_block(), l.size() / 2, range);
+  last_ranges_first(l.rows * l.units * pieces, l.per_block(), l.size() / 2, range);
 }
 
 // The same row by row of a matrix whose columns are the units.
 template <std::size_t tables, class T, class ConstantsOf, class Value>
 void write_columns(const Layout &l, ConstantsOf &&constants_of, const Target<T> &target,
                    Value &&value) {
-  std::array<std::vector<T>, tables> table; // side by side for the vector lanes
+  T *const table = scratch<struct ColumnTable, T>(static_cast<std::int64_t>(tables) * l.units);
+  std::array<const T *, tables> at; // side by side for the vector lanes
+  for (std::size_t k = 0; k < tables; ++k)
+    at[k] = table + static_cast<std::int64_t>(k) * l.units;
   for (std::int64_t unit = 0; unit < l.units; ++unit) {
     const std::array<T, tables> constants = constants_of(l.channel(unit));
     for (std::size_t k = 0; k < tables; ++k)
-      table[k].push_back(constants[k]);
+      table[static_cast<std::int64_t>(k) * l.units + unit] = constants[k];
   }
-  std::array<const T *, tables> at;
-  for (std::size_t k = 0; k < tables; ++k)
-    at[k] = table[k].data();
   const std::int64_t grain = std::max<std::int64_t>(1, kPiece / l.units);
-  parallel_ranges(l.rows, grain, l.size() / 2, [&](std::int64_t begin, std::int64_t end) {
+  last_ranges_first(l.rows, grain, l.size() / 2, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row)
       write_run(target, row * l.units, l.units, [&](std::int64_t unit) {
         std::array<T, tables> constants;
