@@ -41,6 +41,7 @@ class Comparison:
         timings: seconds per call of each candidate; ours is the first.
         checked: largest difference of the answers, relative as the task says, found before the timing.
         bytes_moved: bytes that one call must move to and from memory, if that is what limits it.
+        stream_bytes: bytes that one call of the candidate "stream" moves, if there is one: what the memory gives.
         settings: sizes and options.
     """
 
@@ -49,11 +50,28 @@ class Comparison:
     checked: float | None = None
     bytes_moved: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    stream_bytes: int | None = None
+
+    def share_of_stream(self) -> float | None:
+        """Our rate over that of the stream, the median over the repeats; None without a stream."""
+        if self.bytes_moved is None or self.stream_bytes is None:
+            return None
+        ours, stream = next(iter(self.timings.values())), self.timings["stream"]
+        shares = [b / a for a, b in zip(ours.repeats, stream.repeats, strict=True)]
+        return statistics.median(shares) * self.bytes_moved / self.stream_bytes
+
+    def _rate(self, name: str) -> float | None:
+        moved = self.stream_bytes if name == "stream" else self.bytes_moved
+        return None if moved is None else moved / self.timings[name].median
 
     def ratios(self) -> dict[str, tuple[float, float, float]]:
         """{rival: median and quartiles over the repeats of its time / our time}."""
         (_, ours), *rivals = self.timings.items()
-        within = {name: [b / a for a, b in zip(ours.repeats, rival.repeats, strict=True)] for name, rival in rivals}
+        within = {
+            name: [b / a for a, b in zip(ours.repeats, rival.repeats, strict=True)]
+            for name, rival in rivals
+            if name != "stream"
+        }
         return {name: (statistics.median(values), *_quartiles(values)) for name, values in within.items()}
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,7 +91,7 @@ class Comparison:
         }
         rate = None
         if self.bytes_moved is not None:
-            rate = {name: self.bytes_moved / t.median for name, t in self.timings.items()}
+            rate = {name: self._rate(name) for name in self.timings}
         return {
             "task": self.task,
             "settings": dict(self.settings),
@@ -81,6 +99,7 @@ class Comparison:
             "seconds": timings,
             "rival_over_ours": ratios,
             "bytes_per_second": rate,
+            "share_of_stream": self.share_of_stream(),
         }
 
     def __str__(self) -> str:
@@ -88,8 +107,10 @@ class Comparison:
         ratios = self.ratios()
         for name, t in self.timings.items():
             line = f"  {name:<16}{_duration(t.median)}  [{_duration(t.low)}, {_duration(t.high)}]"
-            if self.bytes_moved is not None:
-                line += f"  {self.bytes_moved / t.median / 1e9:6.1f} GB/s"
+            if (rate := self._rate(name)) is not None:
+                line += f"  {rate / 1e9:6.1f} GB/s"
+            if name == "stream":
+                line += f"; ours is {100 * (self.share_of_stream() or 0):.0f} % of it"
             if name in ratios:
                 ratio, low, high = ratios[name]
                 line += f"  {ratio:7.2f} x ours [{low:.2f}, {high:.2f}]"
@@ -105,6 +126,7 @@ def compare(
     bytes_moved: int | None = None,
     settings: Mapping[str, Any] | None = None,
     repeats: int = 15,
+    stream_bytes: int | None = None,
 ) -> Comparison:
     """Time the candidates in turns, ours first in `candidates`; each is called without arguments."""
     calls = {name: _calls_per_batch(call) for name, call in candidates.items()}
@@ -116,7 +138,7 @@ def compare(
             candidates[name]()
             seconds[name].append(_time(candidates[name], calls[name]))
     timings = {name: Timing.of(seconds[name], calls[name]) for name in names}
-    return Comparison(task, timings, checked, bytes_moved, settings or {})
+    return Comparison(task, timings, checked, bytes_moved, settings or {}, stream_bytes)
 
 
 def machine() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Normalisation kernels: against NumPy and PyTorch, on inputs that broke other libraries, and their refusals."""
+"""Normalisation kernels: against NumPy and PyTorch, memory, and their refusals."""
 
 from __future__ import annotations
 
@@ -108,36 +108,6 @@ def test_layer_and_rms_norm_against_torch(shape, axes, dtype, centered):
             close(gradient, leaf.grad.numpy(), dtype)
 
 
-def _draws():
-    rng = np.random.default_rng(2)
-    return {
-        "constant 100": np.full((8, 3, 20), 100.0),
-        "constant 1e10": np.full((8, 3, 20), 1e10),
-        "about 2000": rng.normal(size=(16, 4)) + 2000,
-        "0.01 about 100, long": 0.01 * rng.normal(size=(32_768, 2)) + 100,
-        "40000 to 40003": np.tile([40000.0, 40001, 40002, 40003], (6, 1)).T.copy(),
-        "huge": 1e30 * rng.normal(size=(9, 3, 40)),
-        "tiny": 1e-30 * rng.normal(size=(9, 3, 40)),
-        "slow ramp": 1234 + 1e-3 * np.arange(3 * 5_000.0).reshape(5_000, 3),
-        "an outlier first": np.concatenate([np.full((1, 2), 1e6), rng.normal(size=(999, 2))]),
-    }
-
-
-@pytest.mark.parametrize("name", _draws())
-def test_inputs_that_broke_other_libraries(name):
-    """float32 against the same inputs in extended precision: an error of a few units in the last place of y."""
-    x = _draws()[name].astype("f4")
-    for axes, forward in (
-        ((0, *range(2, x.ndim)), norm.batch_norm_forward),
-        (tuple(range(1, x.ndim)), lambda a: norm.layer_norm_forward(a, axes=a.ndim - 1)),
-    ):
-        deviation, variance = moments(x, axes)
-        expected = (deviation / np.sqrt(variance + np.longdouble(1e-5))).astype(np.float64)
-        y = forward(x)[0]
-        assert np.all(np.isfinite(y))
-        assert np.max(np.abs(y - expected)) <= 8 * np.finfo("f4").eps * max(1.0, np.max(np.abs(expected)))
-
-
 def test_long_group():
     x = np.random.default_rng(3).normal(7, 1e-2, size=(1, 1, 3_000_000)).astype("f4")
     deviation, variance = moments(x, (2,))
@@ -201,6 +171,7 @@ X = np.ones((4, 3), "f4")
         (lambda: norm.batch_norm_forward(X, mean=np.ones(3)), "given together"),
         (lambda: norm.batch_norm_forward(X, mean=np.ones(3), variance=-np.ones(3)), "`variance` must be ≥ 0"),
         (lambda: norm.batch_norm_forward(X, eps=-1.0), "`eps` must be"),
+        (lambda: norm.batch_norm_forward(X, relu="no"), "`relu` must be False or True"),
         (lambda: norm.batch_norm_forward(X, residual=np.ones((3, 4))), "`residual` must have the shape"),
         (lambda: norm.batch_norm_forward(X + 1j), "`x` must hold real numbers"),
         (lambda: norm.batch_norm_forward(X, out=np.empty((4, 3))), "`out` must be a float32 array"),

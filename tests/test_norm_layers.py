@@ -210,7 +210,7 @@ def test_starts_trains_saves_and_classifies(tmp_path):
         (lambda: nn.LayerNorm(()), "`features` must name at least one axis"),
         (lambda: nn.LayerNorm((4, 0)), "`features` must be in"),
         (lambda: nn.LayerNorm(4.5), "`features` must be an integer"),
-        (lambda: nn.RMSNorm(4, affine="no"), "`affine` must be True or False"),
+        (lambda: nn.RMSNorm(4, affine="no"), "`affine` must be False or True"),
         (lambda: nn.InstanceNorm(0), "`channels` must be in"),
         (lambda: nn.Network(nn.LayerNorm((3, 5)), input_shape=(4, 5)), r"expects \(3, 5\) features, but samples of"),
         (lambda: nn.Network(nn.LayerNorm((3, 5)), input_shape=(15,)), r"expects \(3, 5\) features, but 15 arrive"),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from .errors import ArgumentError, ArgumentTypeError
-from .ranges import NON_NEGATIVE, Count
+from .ranges import FLAG, NON_NEGATIVE, Count
 from .real_array import plain, real_array
 
 __all__ = [
@@ -111,7 +111,7 @@ def batch_norm_forward(
     Source: 1502.03167; agrees with torch.nn.functional.batch_norm.
     """
     a, extents = _channels_first(x)
-    eps = NON_NEGATIVE.check("eps", eps)
+    eps, rectified = NON_NEGATIVE.check("eps", eps), bool(FLAG.check("relu", relu))
     mu, var, inverse, given = _statistics(mean, variance, eps, a, extents)
     shape = (extents[1],)
     scale, shift = (_parameter(v, n, shape, a.dtype) for v, n in ((gamma, "gamma"), (beta, "beta")))
@@ -127,7 +127,7 @@ def batch_norm_forward(
         scale,
         shift,
         None if other is None else other.reshape(extents),
-        bool(relu),
+        rectified,
         y.reshape(extents),
     )
     kept = None if y.ctypes.data == a.ctypes.data else a
@@ -137,7 +137,7 @@ def batch_norm_forward(
         inverse,
         kept,
         scale,
-        y if relu else None,
+        y if rectified else None,
         extents,
         shape,
         groups=0,
@@ -273,7 +273,8 @@ def instance_norm_backward(d_y: Any, cache: Cache, *, out: Array | None = None) 
 
 def _floats(x: Any) -> Array:
     a = real_array(x, "x")
-    return plain(a, a.dtype if a.dtype in (np.float32, np.float64) else np.float64)
+    native = a.dtype.newbyteorder("=")
+    return plain(a, native if native in (np.float32, np.float64) else np.float64)
 
 
 def _channels_first(x: Any) -> tuple[Array, Extents]:

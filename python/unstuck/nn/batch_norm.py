@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
-from ..ranges import FRACTION, NON_NEGATIVE, Choice, Range
+from ..ranges import FLAG, FRACTION, NON_NEGATIVE, Choice, Range
 from .init import Initialiser
-from .layer import Shape, channels_and_positions, flag, number, size
+from .layer import Shape, channels_and_positions, number, size
 from .normalization import Norm
 
 DEFAULT_MOMENTUM = 0.1
@@ -34,7 +34,7 @@ class _BatchLayer(Norm):
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", size("channels", self.channels))
         object.__setattr__(self, "eps", NON_NEGATIVE.check("eps", self.eps))
-        object.__setattr__(self, "affine", flag("affine", self.affine))
+        object.__setattr__(self, "affine", bool(FLAG.check("affine", self.affine)))
         object.__setattr__(self, "gamma", number("gamma", self.gamma))
         if self.momentum is not None:
             object.__setattr__(self, "momentum", FRACTION.check("momentum", self.momentum))
@@ -105,8 +105,8 @@ class BatchNorm(_BatchLayer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "track", flag("track", self.track))
-        object.__setattr__(self, "frozen", flag("frozen", self.frozen))
+        object.__setattr__(self, "track", bool(FLAG.check("track", self.track)))
+        object.__setattr__(self, "frozen", bool(FLAG.check("frozen", self.frozen)))
         object.__setattr__(self, "affine_from", size("affine_from", self.affine_from, 0))
         _AVERAGE.check("average", self.average)
         _NORM.check("norm", self.norm)

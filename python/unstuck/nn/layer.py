@@ -73,13 +73,6 @@ def number(name: str, value: Any, low: float = -np.inf) -> float:
     return float(value)
 
 
-def flag(name: str, value: Any) -> bool:
-    """`value` if it is True or False, or an error that names it."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise ArgumentTypeError(f"`{name}` must be True or False, got {value!r}")
-    return bool(value)
-
-
 def channels_and_positions(kind: str, shape: Shape, channels: int) -> tuple[int, int]:
     """(C, S) of samples of `shape`: (C, …) or, flat, C channels of S neighbouring features each.
 

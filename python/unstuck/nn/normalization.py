@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
-from ..ranges import NON_NEGATIVE
+from ..ranges import FLAG, NON_NEGATIVE
 from .init import Initialiser
-from .layer import Layer, Shape, channels_and_positions, flag, size
+from .layer import Layer, Shape, channels_and_positions, size
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class _TrailingNorm(Norm):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", _extents(self.features))
-        object.__setattr__(self, "affine", flag("affine", self.affine))
+        object.__setattr__(self, "affine", bool(FLAG.check("affine", self.affine)))
 
     def lower(self, shape: Shape) -> tuple[dict[str, float], Shape]:
         """Samples keep their shape."""
@@ -122,7 +122,7 @@ class GroupNorm(Norm):
         if self.channels % self.groups:
             raise ArgumentError(f"`groups` must divide the {self.channels} channels, got {self.groups}")
         object.__setattr__(self, "eps", NON_NEGATIVE.check("eps", self.eps))
-        object.__setattr__(self, "affine", flag("affine", self.affine))
+        object.__setattr__(self, "affine", bool(FLAG.check("affine", self.affine)))
 
     def lower(self, shape: Shape) -> tuple[dict[str, float], Shape]:
         """Samples keep their shape."""
@@ -151,7 +151,7 @@ class InstanceNorm(Norm):
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", size("channels", self.channels))
         object.__setattr__(self, "eps", NON_NEGATIVE.check("eps", self.eps))
-        object.__setattr__(self, "affine", flag("affine", self.affine))
+        object.__setattr__(self, "affine", bool(FLAG.check("affine", self.affine)))
 
     def lower(self, shape: Shape) -> tuple[dict[str, float], Shape]:
         """Samples keep their shape."""
