@@ -156,7 +156,7 @@ def test_much_data_is_sampled_and_that_is_said():
     ids=str,
 )
 def test_stability_thresholds(opt, threshold):
-    from unstuck.doctor.stability import stability_limit
+    from unstuck.curvature.stability import stability_limit
 
     run = quadratic([1, 2], [1, 1], opt, 400)
     limit = stability_limit(run.opt, 0.1)
@@ -176,7 +176,7 @@ def test_stability_thresholds(opt, threshold):
     ],
 )
 def test_the_thresholds_are_where_descent_turns_into_growth(make, share):
-    from unstuck.doctor.stability import stability_limit
+    from unstuck.curvature.stability import stability_limit
 
     lr = share * stability_limit(make(1.0), 1.0).threshold / 10.0
     losses = quadratic([10.0], [1.0], make(lr), 400).history["loss"]
@@ -184,7 +184,7 @@ def test_the_thresholds_are_where_descent_turns_into_growth(make, share):
 
 
 def test_the_preconditioned_curvature_is_that_of_the_scaled_hessian():
-    from unstuck.doctor.stability import preconditioned, steepest
+    from unstuck.curvature.stability import preconditioned, steepest
 
     rng = np.random.default_rng(0)
     H = rng.normal(size=(30, 30))

@@ -26,6 +26,16 @@ VALIDATION_COLUMNS: dict[str, type] = {
     "validation_loss": np.float64,
     "validation_accuracy": np.float64,
 }
+# one row per look of a SharpnessTracker that is attached to the run
+CURVATURE_COLUMNS: dict[str, type] = {
+    "curvature_step": np.int64,
+    "curvature_epoch": np.int64,
+    "lambda_max": np.float64,
+    "lambda_max_upper": np.float64,
+    "lambda_min": np.float64,
+    "effective_lambda_max": np.float64,
+    "stability_threshold": np.float64,
+}
 
 
 class History(Mapping[str, Array]):
@@ -34,7 +44,9 @@ class History(Mapping[str, Array]):
     One row per update: `step` (1 for the first), `epoch` (0 for the first), `loss` and `gradient_norm` (of
     the update's batch, before the update and before clipping), `lr`, `samples` (in its batch). One row per
     validation: `validation_step`, `validation_epoch` (updates and epochs completed), `validation_loss`,
-    `validation_accuracy` (a fraction; NaN where the task has none).
+    `validation_accuracy` (a fraction; NaN where the task has none). One row per look of an attached
+    `us.curvature.SharpnessTracker`: `curvature_step`, `curvature_epoch` (updates and epochs completed), `lambda_max`
+    (a lower bound), `lambda_max_upper`, `lambda_min`, `effective_lambda_max`, `stability_threshold`.
 
     Attributes:
         events: what was done to the run besides training: [{"step", "kind", "text"}].
@@ -43,10 +55,11 @@ class History(Mapping[str, Array]):
     def __init__(self) -> None:
         self._updates = _Table(UPDATE_COLUMNS)
         self._validations = _Table(VALIDATION_COLUMNS)
+        self._curvatures = _Table(CURVATURE_COLUMNS)
         self.events: list[dict[str, Any]] = []
 
     def __getitem__(self, name: str) -> Array:
-        for table in (self._updates, self._validations):
+        for table in (self._updates, self._validations, self._curvatures):
             if name in table.columns:
                 return table.column(name)
         raise KeyError(f"{name!r}; the history has {', '.join(self)}")
@@ -54,9 +67,10 @@ class History(Mapping[str, Array]):
     def __iter__(self) -> Iterator[str]:
         yield from UPDATE_COLUMNS
         yield from VALIDATION_COLUMNS
+        yield from CURVATURE_COLUMNS
 
     def __len__(self) -> int:
-        return len(UPDATE_COLUMNS) + len(VALIDATION_COLUMNS)
+        return len(UPDATE_COLUMNS) + len(VALIDATION_COLUMNS) + len(CURVATURE_COLUMNS)
 
     def __repr__(self) -> str:
         tests = self._validations.rows
@@ -75,6 +89,10 @@ class History(Mapping[str, Array]):
         """Appends one validation."""
         self._validations.add({name: [value] for name, value in columns.items()})
 
+    def add_curvature(self, **columns: Any) -> None:
+        """Appends one look at the curvature."""
+        self._curvatures.add({name: [value] for name, value in columns.items()})
+
     def truncate(self, updates: int) -> None:
         """Forgets everything after the first `updates` updates.
 
@@ -86,6 +104,7 @@ class History(Mapping[str, Array]):
         last = int(self["step"][updates - 1]) if updates else 0
         self._updates.rows = updates
         self._validations.rows = int(np.searchsorted(self["validation_step"], last, side="right"))
+        self._curvatures.rows = int(np.searchsorted(self["curvature_step"], last, side="right"))
         self.events = [event for event in self.events if event["step"] <= last]
 
     def epoch_losses(self) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .errors import ArgumentError, ArgumentTypeError, CheckpointError
 from .failure import Failure
-from .history import UPDATE_COLUMNS, VALIDATION_COLUMNS, History
+from .history import CURVATURE_COLUMNS, UPDATE_COLUMNS, VALIDATION_COLUMNS, History
 from .landscape import Landscape, check_theta
 from .plain_text import plain
 from .ranges import Count
@@ -80,9 +80,17 @@ def saved_history(arrays: dict[str, Array], record: dict[str, Any], prefix: str)
         {name: _column(arrays[prefix + name], name, kind) for name, kind in columns.items()}
         for columns in (UPDATE_COLUMNS, VALIDATION_COLUMNS)
     )
+    looks = {  # absent in files of earlier versions
+        name: _column(arrays.get(prefix + name, np.empty(0, kind)), name, kind)
+        for name, kind in CURVATURE_COLUMNS.items()
+    }
     first, epochs = count(record["forked_at"], "forked_at"), count(record["sampler"]["epoch"], "epoch")
     steps = len(updates["step"])
-    for columns, rows in ((updates, steps), (tests, len(tests["validation_step"]))):
+    for columns, rows in (
+        (updates, steps),
+        (tests, len(tests["validation_step"])),
+        (looks, len(looks["curvature_step"])),
+    ):
         for name, column in columns.items():
             if len(column) != rows:
                 raise ArgumentError(f"`history`: {name} has {len(column)} rows, others have {rows}")
@@ -92,6 +100,8 @@ def saved_history(arrays: dict[str, Array], record: dict[str, Any], prefix: str)
         ("epoch", updates["epoch"], epochs),
         ("validation_epoch", tests["validation_epoch"], epochs),
         ("validation_step", tests["validation_step"], steps),
+        ("curvature_epoch", looks["curvature_epoch"], epochs),
+        ("curvature_step", looks["curvature_step"], steps),
     ):
         if len(column) and (column[0] < 0 or column[-1] > most or (np.diff(column) < 0).any()):
             raise ArgumentError(f"`history`: {name} must rise from 0 to at most {most}")
@@ -99,6 +109,8 @@ def saved_history(arrays: dict[str, Array], record: dict[str, Any], prefix: str)
     history.add_updates(**updates)
     for row in zip(*tests.values(), strict=True):
         history.add_validation(**dict(zip(tests, row, strict=True)))
+    for row in zip(*looks.values(), strict=True):
+        history.add_curvature(**dict(zip(looks, row, strict=True)))
     history.events.extend(_event(event, first + steps) for event in record["events"])
     return history
 

@@ -28,6 +28,7 @@ from .trainer_arguments import check_optimizer, positive, start_of
 from .validation import Validation
 
 if TYPE_CHECKING:
+    from .curvature.sharpness import SharpnessTracker
     from .optim.base import Optimizer
 
 __all__ = ["Failure", "Trainer", "gradient_norm"]
@@ -98,6 +99,7 @@ class Trainer:
         self.sampler = Sampler(land.samples, self.batch_size, self.seed)
         self.history = History()
         self.failure: Failure | None = None
+        self.watchers: list[SharpnessTracker] = []
         self._take(opt)
         self.average: Array | None = None if self.ema is None else start.copy()
         self._forked_at = 0
@@ -164,11 +166,12 @@ class Trainer:
                 self._validate(interrupts)
             while done < total:
                 epoch = self.sampler.epoch
-                done += self._run_chunk(total - done, interrupts)
+                done += self._run_chunk(min([total - done, *(w.due_in(self) for w in self.watchers)]), interrupts)
                 if self.failure is not None:
                     raise NonFiniteError(self.failure.text)
                 if self.sampler.epoch > epoch:
                     self._validate(interrupts)
+                self._watch(interrupts)
                 if progress is not None and (done == total or time.perf_counter() - last_call > PROGRESS_SECONDS):
                     progress(done, total, f"step {self.t}, loss {self.history['loss'][-1]:.4g}")
                     last_call = time.perf_counter()
@@ -417,6 +420,13 @@ class Trainer:
                 validation_accuracy=accuracy,
             )
             tell(self.opt, self.t, loss, accuracy)
+
+    def _watch(self, interrupts: Interrupts) -> None:
+        for watcher in self.watchers:
+            row = watcher.observe(self)
+            if row is not None:
+                with interrupts.held:
+                    self.history.add_curvature(**row)
 
     def _validation_is_due(self) -> bool:
         """Whether an interrupt came between the last update of an epoch and its validation."""

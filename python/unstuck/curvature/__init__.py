@@ -9,6 +9,7 @@ from .log_determinant import log_determinant
 from .measure import Share
 from .minimum_ratio import MinimumRatio, minimum_ratio
 from .plan import Plan
+from .sharpness import Sharpness, SharpnessTracker
 from .symmetries import Symmetries, Symmetry, symmetries
 from .trace import Diagonal, diagonal, frobenius, trace
 
@@ -20,9 +21,11 @@ __all__ = [
     "Eigenpairs",
     "Estimate",
     "MinimumRatio",
-    "RowShare",
     "Plan",
+    "RowShare",
     "Share",
+    "Sharpness",
+    "SharpnessTracker",
     "Symmetries",
     "Symmetry",
     "blame",

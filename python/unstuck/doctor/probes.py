@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from .. import optim
 from ..critical import CriticalPoint, classify
+from ..curvature.stability import preconditioned, stability_limit, steepest
 from ..escape import escape as leave
 from ..train import Trainer
 from . import forks
 from .baseline import constant_answer_loss
 from .evidence import Continuation, Fork, Level, Stability
 from .forks import Course
-from .stability import preconditioned, stability_limit, steepest
 from .subject import Subject, distance
 from .trend import Trend, has_stalled, measure_trend, still_lower, trend_of_levels
 

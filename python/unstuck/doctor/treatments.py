@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import nn, optim
+from ..curvature.stability import steepest
 from ..network_landscape import NetworkLandscape
 from ..train import Trainer
 from .data import standardised
 from .forks import moved
 from .layers import examined_inputs, network_landscape
 from .objective import Objective
-from .stability import steepest
 from .subject import Subject
 
 Array = NDArray[Any]
