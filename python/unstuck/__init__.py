@@ -14,7 +14,7 @@ from . import _core as _core
 from . import curvature, data, errors, labs, nn, norm, optim, plot, report, schedules
 from .certificate import verify
 from .critical import Bracket, CriticalPoint, Verdict, classify
-from .doctor import Cause, Diagnosis, diagnose
+from .doctor import Cause, Diagnosis, Outcome, diagnose, unstick
 from .escape import Escape, escape
 from .landscape import FunctionLandscape, Landscape
 from .minimize import Path, minimize
@@ -47,7 +47,9 @@ __all__ = [
     "classify",
     "curvature",
     "data",
+    "Outcome",
     "diagnose",
+    "unstick",
     "errors",
     "escape",
     "find_critical",

@@ -14,11 +14,25 @@ from .causes import Cause
 from .diagnosis import Diagnosis
 from .evidence import Evidence
 from .examine import examine
+from .menu import Treatment
 from .remedies import Remedy
 from .rules import Finding, judge
 from .subject import Clock, Subject
+from .unsticking import Attempt, Outcome, unstick
 
-__all__ = ["Cause", "Diagnosis", "Evidence", "Finding", "Remedy", "diagnose", "judge"]
+__all__ = [
+    "Attempt",
+    "Cause",
+    "Diagnosis",
+    "Evidence",
+    "Finding",
+    "Outcome",
+    "Remedy",
+    "Treatment",
+    "diagnose",
+    "judge",
+    "unstick",
+]
 
 BUDGET = 3.0  # seconds
 

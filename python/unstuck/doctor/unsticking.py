@@ -1,0 +1,164 @@
+"""unstick: remedies are tried in forks beside a do-nothing control; the best verified one is kept, or nothing."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ArgumentError, ArgumentTypeError, UnstuckError
+from ..ranges import NON_NEGATIVE
+from ..sampler import Sampler
+from ..train import Trainer
+from . import forks
+from .causes import Cause
+from .diagnosis import Diagnosis
+from .evidence import Evidence, Fork
+from .forks import Course
+from .menu import Treatment, menu
+from .progress import benefit
+from .subject import Subject
+
+BUDGET = 6.0  # seconds, half of them for the diagnosis
+MOST_TRIED = 6
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One treatment, tried in a fork.
+
+    Attributes:
+        treatment: what was done.
+        fork: what it reached beside the control, on the run's own batches.
+        again: the same on batches in another order; None where the first try settled it.
+        verified: significantly and materially better than doing nothing, every time.
+    """
+
+    treatment: Treatment
+    fork: Fork
+    again: Fork | None
+    verified: bool
+
+    def __str__(self) -> str:
+        word = "helps" if self.verified else "does not help"
+        return (
+            f"{self.treatment.name} {word}: with {self.treatment.text}, {self.fork.steps} updates lead to "
+            f"{self.fork.loss:.4g} instead of {self.fork.control:.4g}"
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `unstick` found, tried and did; `str()` of it is one sentence.
+
+    Attributes:
+        diagnosis: why the run does not get better.
+        tried: every treatment that was tried, in the order of the menu.
+        applied: the one that was kept; None if none was verified, and then the run is as it was, to the bit.
+    """
+
+    diagnosis: Diagnosis
+    tried: tuple[Attempt, ...]
+    applied: Attempt | None
+
+    def __str__(self) -> str:
+        cause = self.diagnosis.cause.name
+        if self.applied is not None:
+            return f"{cause}: applied {self.applied}."
+        if self.diagnosis.healthy:
+            return f"{cause}: nothing was done, {self.diagnosis.cause.explanation}."
+        return f"{cause}: none of {len(self.tried)} treatments did significantly better than doing nothing."
+
+
+def unstick(run: Trainer, budget: float | None = None) -> Outcome:
+    """Diagnoses a run, tries remedies in forks against doing nothing, and applies the best one that is verified.
+
+    Every treatment is trained for as many updates as a do-nothing control, from the same state on the same batches;
+    where batches are random, the best is tried once more on another order of the samples, and must win again.
+
+    Args:
+        run: a Trainer; changed only by a verified treatment, which its history then names.
+        budget: seconds for everything, about; None: 6.
+
+    Returns:
+        An `Outcome`.
+
+    Raises:
+        ArgumentError: `budget` is not positive.
+        ArgumentTypeError: `run` is no Trainer.
+
+    Guarantee: without a verified treatment the run is left as it was, to the bit.
+    """
+    from . import diagnose
+
+    if not isinstance(run, Trainer):
+        raise ArgumentTypeError(f"`run` must be a Trainer, got {type(run).__name__}")
+    seconds = BUDGET if budget is None else NON_NEGATIVE.check("budget", budget)
+    if seconds == 0.0:
+        raise ArgumentError("`budget` must be positive, got 0")
+    began = time.perf_counter()
+    diagnosis = diagnose(run, budget=0.5 * seconds)
+    if diagnosis.healthy:
+        return Outcome(diagnosis, (), None)
+    left = max(0.3 * seconds, seconds - (time.perf_counter() - began))
+    with np.errstate(all="ignore"):  # a treatment may overflow; then it has not helped
+        tried = _try_all(diagnosis, run, left)
+    best = _best(tried)
+    if best is not None:
+        best.treatment.apply(run)
+    return Outcome(diagnosis, tuple(tried), best)
+
+
+def _try_all(diagnosis: Diagnosis, run: Trainer, seconds: float) -> list[Attempt]:
+    subject = Subject(run.land, run.theta, run, seconds)
+    candidates = menu(diagnosis, run)[:MOST_TRIED]
+    if not candidates:
+        return []
+    steps = forks.affordable_steps(subject, run.fork(), seconds / (len(candidates) + 3))
+    evidence, control = diagnosis.measured, forks.follow(subject, run.fork(), steps)
+    attempts = [
+        Attempt(treatment, fork, None, _verified(diagnosis, evidence, fork, treatment))
+        for treatment in candidates
+        if (fork := _fork(treatment, subject, run, control, None)) is not None
+    ]
+    best = _best(attempts)
+    if best is None or run.sampler.full:
+        return attempts
+    other = forks.follow(subject, _reordered(run.fork()), steps)
+    again = _fork(best.treatment, subject, run, other, _reordered)
+    sure = again is not None and _verified(diagnosis, evidence, again, best.treatment)
+    attempts[attempts.index(best)] = Attempt(best.treatment, best.fork, again, sure)
+    return attempts
+
+
+def _fork(treatment: Treatment, subject: Subject, run: Trainer, control: Course, change: object) -> Fork | None:
+    """The treated fork beside the control; None where the treatment cannot be done."""
+    fork = run.fork()
+    try:
+        if not treatment.act(fork):
+            return None
+    except UnstuckError:
+        return None
+    if change is not None:
+        _reordered(fork)
+    return forks.compare(subject, forks.follow(subject, fork, control.steps), control, treatment.text)
+
+
+def _reordered(fork: Trainer) -> Trainer:
+    """The fork with the samples in another order."""
+    sampler = Sampler(fork.sampler.samples, fork.batch_size, (fork.seed + 1) % 2**64)
+    sampler.epoch, fork.sampler = fork.sampler.epoch, sampler
+    return fork
+
+
+def _verified(diagnosis: Diagnosis, evidence: Evidence, fork: Fork, treatment: Treatment) -> bool:
+    if treatment.name == "recompute the statistics":
+        return diagnosis.cause is Cause.STALE_STATISTICS
+    return benefit(evidence, fork) >= 1.0 and math.isfinite(fork.loss)
+
+
+def _best(attempts: list[Attempt]) -> Attempt | None:
+    verified = [attempt for attempt in attempts if attempt.verified]
+    return min(verified, key=lambda attempt: attempt.fork.loss) if verified else None

@@ -1,0 +1,91 @@
+"""us.unstick: a stuck run is freed by what beats doing nothing, any other is left as it is to the bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import planted
+import unstuck as us
+from planted import ALL, CONTROLS, FAULTS, INSIDE, Adam, digits, quadratic, trained
+
+ROWS = {row.name: row for row in [*FAULTS, *CONTROLS, *INSIDE]}
+FREED = [
+    "all weights zero, one hidden layer, SGD",
+    "all weights zero, two hidden layers, Adam",
+    "momentum with thirty times the rate",
+    "bouncing between the walls",
+    "regression that overflows",
+    "SGD with a rate of 1e-7",
+    "a rate that decays by a tenth every update",
+    "all units dead",
+    "all units saturated, tanh",
+    "five sigmoid layers",
+]
+
+
+@pytest.mark.parametrize("name", FREED)
+def test_a_stuck_run_is_freed(name):
+    run = ROWS[name].make(0)
+    before = run.land.loss(run.theta)
+    found = us.unstick(run, budget=20.0)
+    assert found.applied is not None, found
+    assert found.applied in found.tried and found.applied.verified
+    assert run.history.events[-1]["kind"] == "treatment"
+    run.fit(steps=1500)
+    after = run.land.loss(run.theta)
+    assert np.isfinite(after) and (not np.isfinite(before) or after < before - 0.01 * abs(before)), found
+    assert found.applied.treatment.name in str(found)
+
+
+@pytest.mark.parametrize("name", ["ReLU, Adam", "trained to the end", "quadratic, done", "convex, to the end"])
+def test_a_healthy_run_is_left_alone(name):
+    run = ROWS[name].make(0)
+    before, events = run.digest(), list(run.history.events)
+    found = us.unstick(run, budget=10.0)
+    assert found.diagnosis.healthy and found.applied is None and found.tried == ()
+    assert run.digest() == before and run.history.events == events
+    assert "nothing was done" in str(found)
+
+
+def test_a_run_that_nothing_helps_is_left_as_it_was():
+    run = planted.double_well([1.5, 0.5])
+    before = run.digest()
+    found = us.unstick(run, budget=5.0)
+    if found.applied is None:
+        assert run.digest() == before and not found.diagnosis.healthy
+        assert "significantly better" in str(found)
+
+
+def test_stale_statistics_are_computed_again():
+    run = ROWS["running statistics that hardly move"].make(0)
+    theta, before = run.theta.copy(), run.land.loss(run.theta)
+    found = us.unstick(run, budget=10.0)
+    assert found.applied is not None and found.applied.treatment.cause is us.Cause.STALE_STATISTICS
+    assert np.array_equal(run.theta, theta)
+    assert run.land.loss(run.theta) < 0.5 * before
+
+
+def test_a_treatment_that_fails_changes_nothing():
+    run = trained(digits("Tanh", 16), Adam(lr=1e-3), 20)
+
+    def spoil(subject):
+        subject.theta[:] = 7.0
+        subject.opt.lr = 9.0
+        return False
+
+    treatment = us.doctor.Treatment(us.Cause.UNDECIDED, "spoil", "nothing good", spoil)
+    before, events = run.digest(), list(run.history.events)
+    assert not treatment.applies_to(run)
+    with pytest.raises(us.errors.ArgumentError, match="spoil"):
+        treatment.apply(run)
+    assert run.digest() == before and run.history.events == events and run.opt.lr == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"), [((None,), "run"), ((quadratic([1.0], [1.0], us.optim.SGD(lr=0.1), 5), 0), "budget")]
+)
+def test_misuse_is_named(arguments, name):
+    with pytest.raises((us.errors.ArgumentError, us.errors.ArgumentTypeError), match=name):
+        us.unstick(*arguments)
+    assert ALL
