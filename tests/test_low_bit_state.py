@@ -12,71 +12,81 @@ from unstuck import _core
 LOW_BIT = [(rule, hyper) for rule, hyper in FULL if RULES[rule].elementwise and build(rule, hyper).slot_names]
 
 
-def table(positive):
-    """Values of codes 0, 1, … by definition: the grid of eight points an octave that ends at 1, minus its foot."""
-    highest = 255 if positive else 127
-    top = next(k for k in range(highest, highest + 9) if k % 8 == 0)
-    f = np.array(
-        [(1 + (k + top - highest) % 8 / 8) * 2.0 ** ((k + top - highest) // 8 - top // 8) for k in range(highest + 1)]
-    )
-    assert f[-1] == 1.0
-    return f - f[0]
+STEP = 1 << 20  # of the bits of a float32: points with three bits of mantissa
+HIGHEST = {True: 255, False: 127}
 
 
-def layout(n):
-    """Place of element i among the codes: element 8b + j of a group of 32 is its byte 4j + b."""
+def grid(scale, positive):
+    """What the codes 0, 1, … of a block stand for by definition, in float32: F(B + k) − F(B), F(B) the scale."""
+    base = np.float32(scale).view(np.uint32)
+    points = (base + np.arange(HIGHEST[positive] + 1, dtype=np.uint32) * np.uint32(STEP)).view("f4")
+    return points - np.float32(scale)
+
+
+def layout(n, group=32):
+    """Place of element i among the codes: element 8b + j of a group is part b of word j."""
     i = np.arange(n)
-    return i - i % 32 + i % 8 * 4 + i % 32 // 8
+    return i - i % group + i % 8 * (group // 8) + i % group // 8
 
 
 @pytest.mark.parametrize("positive", (True, False))
 def test_every_code_decodes_to_its_definition(positive):
     codes = np.arange(256, dtype=np.uint8)
-    values = _core.optim_decode(codes, np.ones(1, "f"), positive)
-    place, expected = layout(256), table(positive)
-    if positive:
-        np.testing.assert_allclose(values, expected[codes[place]], rtol=1e-7)
-    else:
-        magnitudes = expected[codes[place] & 127]
-        np.testing.assert_allclose(values, np.where(codes[place] > 127, -magnitudes, magnitudes), rtol=1e-7)
-    assert np.all(np.diff(table(positive)) > 0)
+    place = codes[layout(256)]
+    for scale in np.array([2.0**-32, 1.125 * 2.0**-30, 3.0, 2.0**-119], "f4"):
+        values, expected = _core.optim_decode(codes, np.array([scale]), positive), grid(scale, positive)
+        assert np.all(np.diff(expected) > 0)
+        if positive:
+            assert np.array_equal(values, expected[place])
+        else:
+            magnitudes = expected[place & 127]
+            assert np.array_equal(values, np.where(place > 127, -magnitudes, magnitudes))
 
 
+def boundary_values(points):
+    """Every code's value and float32 numbers on both sides of every boundary, up to eight units in the last place."""
+    middle = (points[1:].astype("f8") + points[:-1]) / 2
+    nearest = middle.astype("f4")
+    bits = nearest.view(np.int32)[:, None] + np.arange(-8, 9, dtype=np.int32)
+    return np.concatenate([points, np.maximum(bits, 0).view("f4").ravel()])
+
+
+def encoded(values, largest, positive):
+    """Decoded values when every block of 256 also holds `largest`; (values, decoded), both without it."""
+    padded = np.zeros((-(-values.size // 255), 256), "f4")
+    padded[:, 0] = largest
+    padded[:, 1:].flat[: values.size] = values
+    codes, scales = _core.optim_encode(padded.ravel(), positive, True, 0)
+    assert np.unique(scales).size == 1
+    decoded = _core.optim_decode(codes, scales, positive).reshape(padded.shape)
+    return padded[:, 1:].ravel(), decoded[:, 1:].ravel(), grid(scales[0], positive)
+
+
+@pytest.mark.parametrize("largest", (1.0, 1.0624999, 1.2345678, 1.9999999, 3e-30, 7.7e20))
 @pytest.mark.parametrize("positive", (True, False))
-def test_the_quantiser_gives_the_nearest_code_at_every_boundary(positive):
-    codes = table(positive)
-    middle = ((codes[1:] + codes[:-1]) / 2).astype("f4")
-    around = [middle, *(np.nextafter(middle, np.float32(s)) for s in (0, 2)), middle * np.float32(1 + 1e-6)]
-    values = np.concatenate([codes.astype("f4"), *around, middle * np.float32(1 - 1e-6)])
+def test_the_quantiser_gives_the_nearest_code_for_every_number(positive, largest):
+    largest = np.float32(largest)
+    points = encoded(np.zeros(1, "f4"), largest, positive)[2]
     rng = np.random.default_rng(0)
-    values = np.concatenate(
-        [values, (2.0 ** rng.uniform(-40, 0, 20_000)).astype("f4"), np.linspace(0, 1, 20_001, dtype="f4")]
-    )
-    values = values[values <= codes[-1]]
+    spread = (largest * 2.0 ** rng.uniform(-44, 0, 60_000)).astype("f4")
+    values = np.concatenate([boundary_values(points), spread, np.linspace(0, largest, 20_001, dtype="f4")])
+    values = values[values <= largest]
     if not positive:
         values = np.concatenate([values, -values])
-    padded = np.zeros(-(-values.size // 255) * 256, "f4")  # each block of 256 holds the top, so that all scales agree
-    padded.reshape(-1, 256)[:, 0] = np.float32(codes[-1])
-    room = padded.reshape(-1, 256)[:, 1:]
-    filled = np.zeros(room.size, "f4")
-    filled[: values.size] = values
-    room[:] = filled.reshape(room.shape)
-    found, scales = _core.optim_encode(padded, positive, True, 0)
-    np.testing.assert_allclose(scales, 1.0, rtol=2e-7)
-    decoded = _core.optim_decode(found, np.ones_like(scales), positive)
-    chosen = np.abs(np.abs(padded) - np.abs(decoded.astype("f8")))
-    best = np.abs(np.abs(padded)[:, None].astype("f8") - codes[None]).min(axis=1)
-    ties = 3e-7 * (np.abs(padded) + 8 * codes[1])  # float32's rounding of value/scale + f(0)
-    assert np.all(chosen <= best + ties)
-    small = np.abs(padded)
-    assert np.all(decoded[small < 0.499999 * codes[1]] == 0)
-    assert np.all(decoded[small > 0.500001 * codes[1]] != 0)
-    assert np.all(decoded * padded >= 0)
+    values, decoded, points = encoded(values, largest, positive)
+    assert np.isin(np.abs(decoded), points).all()
+    magnitude, exact = np.abs(values).astype("f8"), points.astype("f8")
+    above = np.clip(np.searchsorted(exact, magnitude), 1, exact.size - 1)
+    low, high = exact[above - 1], exact[above]
+    expected = np.where(magnitude - low > high - magnitude, high, low)  # a tie goes to the smaller magnitude
+    assert np.array_equal(np.abs(decoded), expected)
+    assert np.all(np.sign(decoded) * np.sign(values) >= 0)
+    assert np.all(decoded[values == 0] == 0)
 
 
 @pytest.mark.parametrize("nearest_code", (True, False))
 @pytest.mark.parametrize("positive", (True, False))
-def test_zero_stays_zero_and_the_largest_stays_itself(positive, nearest_code):
+def test_zero_stays_zero_and_the_largest_is_within_a_step(positive, nearest_code):
     for n in (1, 7, 31, 32, 33, 255, 256, 257, 1000):
         values = np.zeros(n, "f4")
         values[::3] = np.linspace(1, 2, values[::3].size) * 1e-12
@@ -88,7 +98,9 @@ def test_zero_stays_zero_and_the_largest_stays_itself(positive, nearest_code):
         assert np.all(decoded[:n][values == 0] == 0)
         for start in range(0, n, 256):
             block = slice(start, start + 256)
-            np.testing.assert_allclose(decoded[block].max(), values[block].max(), rtol=3e-7)
+            np.testing.assert_allclose(
+                decoded[block].max(), values[block].max(), rtol=1 / 16 if nearest_code else 1 / 8
+            )
     zero = _core.optim_encode(np.zeros(40, "f4"), positive, nearest_code, 5)
     assert not zero[0].any()
     assert not zero[1].any()
@@ -102,13 +114,29 @@ def test_stochastic_rounding_is_right_on_average(positive):
     draws = np.array(
         [_core.optim_decode(*_core.optim_encode(values, positive, False, int(s)), positive) for s in seeds]
     )[:, : values.size]
-    codes = table(positive) / table(positive)[-1]
+    codes = grid(_core.optim_encode(values, positive, False, 0)[1][0], positive).astype("f8")
     above = np.clip(np.searchsorted(codes, values), 1, len(codes) - 1)
     low, high = codes[above - 1], codes[above]
     variance = np.maximum((values - low) * (high - values), 0)
     error = draws.mean(axis=0, dtype="f8") - values
     assert np.all(np.abs(error) <= 5 * np.sqrt(variance / len(draws)) + 3e-7 * (values + 8 * codes[1]))
     assert np.all((draws >= low * (1 - 1e-6)) & (draws <= high * (1 + 1e-6)))
+
+
+@pytest.mark.parametrize("slot", (0, 1))
+@pytest.mark.parametrize("state", ("bfloat16", "int8"))
+def test_stochastic_state_follows_full_precision_on_average(state, slot):
+    n, steps = 4096, 40
+    theta, g = np.zeros(n, "f4"), np.full(n, 0.7, "f4")
+    exact, rounded = us.optim.Adam(beta2=0.99), us.optim.Adam(beta2=0.99, state=state)
+    for _ in range(steps):
+        exact.step(theta, g)
+        rounded.step(theta, g)
+    name = exact.slot_names[slot]
+    step = 2.0**-8 if state == "bfloat16" else 2.0**-3
+    mean, own = rounded.value(name).mean(), exact.value(name)[0]
+    assert abs(mean / own - 1) <= 5 * step * np.sqrt(steps / n)
+    assert np.unique(rounded.value(name)).size > 1
 
 
 def test_bfloat16_rounds_as_torch_does():
@@ -150,7 +178,7 @@ def test_a_first_step_is_that_of_full_precision(rule, hyper, state):
                     assert np.all(np.abs(rounded - exact) <= 0.008 * np.abs(exact))
                 else:
                     largest = np.repeat([np.abs(exact[i : i + 256]).max() for i in range(0, n, 256)], 256)[:n]
-                    assert np.all(np.abs(rounded - exact) <= 0.126 * np.abs(exact) + 1e-5 * largest)
+                    assert np.all(np.abs(rounded - exact) <= 0.126 * np.abs(exact) + 3e-5 * largest)
 
 
 @pytest.mark.parametrize("rounding", ("nearest", "stochastic"))
@@ -184,6 +212,30 @@ def test_saved_state_keeps_its_type_and_continues_to_the_bit(state, tmp_path):
     run_.fit(steps=10)
     again.fit(steps=10)
     assert again.digest() == run_.digest()
+
+
+@pytest.mark.parametrize("state", ("bfloat16", "int8"))
+def test_a_block_cut_by_settings_gives_the_bits_of_a_whole_one(state):
+    theta, gradients = problem(1000, "float32", steps=3)
+    results = []
+    for ends in ((1000,), (3, 17, 300, 301, 555, 1000)):
+        blocks = [(str(i), slice(i, k), (k - i,)) for i, k in zip((0, *ends), ends, strict=False)]
+        optimizer = us.optim.AdamW(
+            state=state, per_block={"17": {"weight_decay": 1 + 1e-12}} if len(ends) > 1 else None
+        )
+        optimizer.init(blocks)
+        results.append(run(optimizer, theta, gradients).tobytes() + b"".join(s.tobytes() for s in optimizer.slots))
+    assert results[0] == results[1]
+
+
+def test_state_of_an_earlier_layout_is_refused():
+    optimizer = us.optim.Adam(state="bfloat16")
+    optimizer.step(np.ones(32, "f"), np.ones(32, "f"))
+    state = optimizer.state()
+    del state["layout"]
+    with pytest.raises(us.errors.ArgumentError, match="earlier version"):
+        us.optim.Adam().load_state(state)
+    us.optim.Adam().load_state({**state, "layout": 2})
 
 
 def test_a_nan_makes_its_block_nan_and_no_other():

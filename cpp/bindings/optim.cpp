@@ -141,39 +141,23 @@ py::list describe_slots(const std::string &name, const std::vector<double> &hype
   return slots;
 }
 
-std::vector<optim::Bits> random_bits(std::int64_t n, std::uint32_t seed) {
-  std::vector<optim::Bits> random(static_cast<std::size_t>(n));
-  optim::draw(seed, 0, n, random.data());
-  return random;
-}
-
-template <bool positive, optim::Rounding rounding>
-void encode_all(const std::vector<float> &values, const std::vector<optim::Bits> &random,
-                std::uint8_t *codes, float *scales) {
-  const auto n = static_cast<std::int64_t>(values.size());
-  for (std::int64_t at = 0; at < n; at += optim::kCodeBlock) {
-    optim::Bits words[optim::kCodeBlock / 4];
-    const std::int64_t count = std::min(optim::kCodeBlock, n - at);
-    scales[at / optim::kCodeBlock] = optim::encode_block<positive, rounding, optim::Half::upper>(
-        values.data() + at, count, random.data() + at, words);
-    std::memcpy(codes + at, words, static_cast<std::size_t>(count));
-  }
-}
-
 template <bool positive>
 py::tuple encode_codes(const CArray<float> &values, bool nearest, std::uint32_t seed) {
-  const std::int64_t n = values.size(), padded = optim::code_bytes(n);
+  constexpr auto format = optim::Format::int8;
+  const std::int64_t n = values.size(), padded = optim::padded(format, n);
   std::vector<float> copy(static_cast<std::size_t>(padded));
   std::copy_n(values.data(), n, copy.data());
-  const std::vector<optim::Bits> random = random_bits(padded, seed);
   auto codes = new_array<std::uint8_t>({padded});
   auto scales = new_array<float>({(n + optim::kCodeBlock - 1) / optim::kCodeBlock});
-  if (nearest)
-    encode_all<positive, optim::Rounding::nearest>(copy, random, codes.mutable_data(),
-                                                   scales.mutable_data());
-  else
-    encode_all<positive, optim::Rounding::stochastic>(copy, random, codes.mutable_data(),
-                                                      scales.mutable_data());
+  const auto encode = nearest ? &optim::encode_block<positive, optim::Rounding::nearest>
+                              : &optim::encode_block<positive, optim::Rounding::stochastic>;
+  for (std::int64_t at = 0; at < padded; at += optim::kCodeBlock) {
+    optim::Bits words[optim::kCodeBlock / 4];
+    const std::int64_t count = std::min(optim::kCodeBlock, padded - at);
+    scales.mutable_data()[at / optim::kCodeBlock] =
+        encode(copy.data() + at, count, optim::rounding_place(seed, at), words);
+    std::memcpy(codes.mutable_data() + at, words, static_cast<std::size_t>(count));
+  }
   return py::make_tuple(codes, scales);
 }
 
@@ -192,11 +176,16 @@ py::array_t<float> decode_codes(const CArray<std::uint8_t> &codes, const CArray<
 
 py::array_t<std::uint16_t> encode_bits(const CArray<float> &values, bool nearest,
                                        std::uint32_t seed) {
-  const std::vector<optim::Bits> random = random_bits(values.size(), seed);
+  using optim::Rounding;
   auto codes = new_array<std::uint16_t>({values.size()});
-  optim::encode_bfloat16(values.data(), values.size(), random.data(),
-                         nearest ? optim::Rounding::nearest : optim::Rounding::stochastic,
-                         codes.mutable_data());
+  for (std::int64_t i = 0; i < values.size(); ++i) {
+    const auto bits = std::bit_cast<optim::Bits>(values.data()[i]);
+    const bool nan = (bits & optim::kMagnitude) > optim::kInfinity;
+    const float quiet = std::bit_cast<float>(nan ? bits | 0x400000u : bits);
+    const optim::Bits random = optim::random_bits(optim::rounding_place(seed, i));
+    codes.mutable_data()[i] = nearest ? optim::to_bfloat16<Rounding::nearest>(quiet, random)
+                                      : optim::to_bfloat16<Rounding::stochastic>(quiet, random);
+  }
   return codes;
 }
 
@@ -215,8 +204,8 @@ void bind_codes(py::module_ &m) {
       "optim_decode",
       [](const py::object &codes, const py::object &scales, bool positive) {
         const auto from = input<std::uint8_t>(codes, "codes", {-1});
-        require(from.size() % optim::kCodeGroup == 0, "`codes` must be whole groups of 32, got ",
-                from.size());
+        require(from.size() % optim::code_group(optim::Format::int8) == 0,
+                "`codes` must be whole groups of 32, got ", from.size());
         const std::int64_t blocks = (from.size() + optim::kCodeBlock - 1) / optim::kCodeBlock;
         const auto by = input<float>(scales, "scales", {blocks});
         return positive ? decode_codes<true>(from, by) : decode_codes<false>(from, by);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "unstuck/optim/codes.hpp"
 #include "unstuck/optim/update.hpp"
 
 namespace unstuck::bindings {
@@ -31,9 +32,10 @@ struct BoundUpdate {
 
 RuleId checked_rule(const std::string &name, const std::vector<double> &hyper);
 
-// Codes are read as words of four.
-inline void *aligned_codes(py::array &array, const char *name, std::int64_t n) {
-  void *data = inout<std::uint8_t>(array, name, {optim::code_bytes(n)}).data();
+// Codes are read as words of 32 bits.
+template <class C>
+void *aligned_codes(py::array &array, const char *name, optim::Format format, std::int64_t n) {
+  void *data = inout<C>(array, name, {optim::padded(format, n)}).data();
   require<ArgumentTypeError>(reinterpret_cast<std::uintptr_t>(data) % alignof(optim::Bits) == 0,
                              "`", name, "` is not aligned to 4 bytes; pass a copy");
   return data;
@@ -60,9 +62,9 @@ checked_slots(const BoundUpdate &update, const py::list &slots,
           inout<float>(array, name, {(update.n + optim::kCodeBlock - 1) / optim::kCodeBlock})
               .data();
     else if (coded)
-      slot.values = aligned_codes(array, name, update.n);
+      slot.values = aligned_codes<std::uint8_t>(array, name, update.format, update.n);
     else if (update.format == optim::Format::bfloat16)
-      slot.values = inout<std::uint16_t>(array, name, {update.n}).data();
+      slot.values = aligned_codes<std::uint16_t>(array, name, update.format, update.n);
     else
       slot.values = inout<T>(array, name, {update.n}).data();
     for (const auto &[other, label] : others)

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstring>
 
+#include "coded_loops.ipp"
 #include "dispatch.hpp"
 #include "loops.hpp"
 
@@ -21,34 +22,10 @@ void step_loop(const T *scalars, T scale, std::int64_t count, T *theta, const T 
     T state[kMaxSlots] = {}, parameter = theta[i];
     for (int k = 0; k < kept; ++k)
       state[k] = slot[k][i];
-    Rule::template step<option>(c, parameter, gradient[i] * scale, state);
+    update<Rule, option>(c, parameter, gradient[i] * scale, state);
     theta[i] = parameter;
     for (int k = 0; k < kept; ++k)
       slot[k][i] = state[k];
-  }
-}
-
-template <class Rule, unsigned option, class T>
-void half_loop(const T *scalars, T scale, std::int64_t count, T *theta, const T *gradient,
-               std::uint16_t *const *slots, const Bits *random, Rounding rounding) {
-  constexpr int kept = Rule::slots(option).count;
-  typename Rule::template Scalars<T> c;
-  std::memcpy(&c, scalars, sizeof(c));
-  std::uint16_t *slot[kMaxSlots] = {};
-  for (int k = 0; k < kept; ++k)
-    slot[k] = slots[k];
-  const Bits nearest = rounding == Rounding::nearest ? ~Bits{0} : Bits{0};
-#pragma GCC ivdep
-  for (std::int64_t i = 0; i < count; ++i) {
-    T state[kMaxSlots] = {}, parameter = theta[i];
-    for (int k = 0; k < kept; ++k)
-      state[k] = static_cast<T>(from_bfloat16(slot[k][i]));
-    Rule::template step<option>(c, parameter, gradient[i] * scale, state);
-    theta[i] = parameter;
-    for (int k = 0; k < kept; ++k) { // two vectors share 32 random bits
-      const Bits bits = k < 2 ? random[i] : more_bits(random[i]);
-      slot[k][i] = to_bfloat16(static_cast<float>(state[k]), k % 2 ? bits << 16 : bits, nearest);
-    }
   }
 }
 
@@ -72,19 +49,19 @@ void measure_loop(const T *scalars, T scale, std::int64_t count, const T *theta,
   }
 }
 
-template <class T> Loops<T> find_loops(RuleId rule, unsigned option) {
-  return with_rule(rule, [option](auto r) {
+template <class T> Loops<T> find_loops(RuleId rule, unsigned option, const Coding &coding) {
+  return with_rule(rule, [&](auto r) {
     using Rule = decltype(r);
-    return [option]<unsigned... V>(std::integer_sequence<unsigned, V...>) {
+    return [&]<unsigned... V>(std::integer_sequence<unsigned, V...>) {
       static constexpr typename Loops<T>::Step steps[] = {&step_loop<Rule, V, T>...};
-      Loops<T> loops{steps[option], nullptr, nullptr};
-      if constexpr (!kLayerwise<Rule>) {
-        static constexpr typename Loops<T>::HalfStep halves[] = {&half_loop<Rule, V, T>...};
-        loops.half_step = halves[option];
-      }
+      Loops<T> loops;
+      loops.step = steps[option];
       if constexpr (kLayerwise<Rule>) {
         static constexpr typename Loops<T>::Measure measures[] = {&measure_loop<Rule, V, T>...};
         loops.measure = measures[option];
+      } else {
+        static constexpr CodedLoops<T> (*coded[])(const Coding &) = {&coded_loops<Rule, V, T>...};
+        loops.coded = coded[option](coding);
       }
       return loops;
     }(std::make_integer_sequence<unsigned, Rule::kVariants>{});

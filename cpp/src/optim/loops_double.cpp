@@ -3,7 +3,7 @@
 
 namespace unstuck::optim {
 
-template Loops<double> find_loops(RuleId, unsigned);
+template Loops<double> find_loops(RuleId, unsigned, const Coding &);
 template Scalars<double> prepare(RuleId, const double *, double, std::int64_t,
                                  const BlockSetting &);
 

@@ -3,7 +3,7 @@
 
 namespace unstuck::optim {
 
-template Loops<float> find_loops(RuleId, unsigned);
+template Loops<float> find_loops(RuleId, unsigned, const Coding &);
 template Scalars<float> prepare(RuleId, const double *, double, std::int64_t, const BlockSetting &);
 
 unsigned rule_variant(RuleId rule, const double *hyper) {

@@ -20,9 +20,8 @@ static_assert(kRange % kTile == 0 && kTile % kCodeBlock == 0);
 
 struct Storage {
   Format format = Format::theta;
-  Rounding rounding = Rounding::stochastic;
+  std::int64_t n = 0;
   int slots = 0;
-  std::array<bool, kMaxSlots> positive{};
 };
 
 // Sums of squares of one piece.
@@ -37,26 +36,6 @@ public:
   // Whether there is more to do than the rule itself, so that tiles must stay small.
   bool staged() const {
     return storage_.format != Format::theta || call_.average || call_.zero || call_.report;
-  }
-
-  // Makes the slots of parameters begin … end−1 ready; begin is a multiple of kTile if they are low
-  // in bits.
-  void load(std::int64_t begin, std::int64_t end) {
-    begin_ = begin;
-    if (storage_.format == Format::bfloat16) {
-      draw(rounding_seed(call_.t), begin, end - begin, random_);
-      return;
-    }
-    for (int k = 0; k < storage_.slots; ++k) {
-      const SlotArray &slot = call_.slots[k];
-      if (storage_.format == Format::theta) {
-        slots_[k] = static_cast<T *>(slot.values) + begin;
-        continue;
-      }
-      slots_[k] = decoded_[k];
-      storage_.positive[static_cast<std::size_t>(k)] ? decode<true>(slot, k, begin, end)
-                                                     : decode<false>(slot, k, begin, end);
-    }
   }
 
   // The rule on parameters begin … end−1 of the tile; adds to the sums.
@@ -75,14 +54,8 @@ public:
     sums->change.add_difference(theta, before_, count);
   }
 
-  // Encodes the slots; then the average and the zeroing.
-  void store(std::int64_t begin, std::int64_t end) {
-    if (storage_.format == Format::int8) {
-      prefetch(call_.theta, begin);
-      prefetch(call_.gradient, begin);
-      storage_.rounding == Rounding::nearest ? encode<Rounding::nearest>(begin, end)
-                                             : encode<Rounding::stochastic>(begin, end);
-    }
+  // The average and the zeroing.
+  void finish(std::int64_t begin, std::int64_t end) {
     if (call_.average)
       move_average(begin, end);
     if (call_.zero)
@@ -106,68 +79,55 @@ public:
   }
 
 private:
-  // The rule on `count` parameters from `begin` on, on slots as they are stored or decoded.
+  // The rule on `count` parameters from `begin` on.
   void run(const Loops<T> &loops, const T *scalars, T scale, std::int64_t begin,
            std::int64_t count) {
-    T *theta = call_.theta + begin;
-    const T *gradient = call_.gradient + begin;
-    if (storage_.format == Format::bfloat16) {
-      std::uint16_t *halves[kMaxSlots] = {};
-      for (int k = 0; k < storage_.slots; ++k)
-        halves[k] = static_cast<std::uint16_t *>(call_.slots[k].values) + begin;
-      loops.half_step(scalars, scale, count, theta, gradient, halves, random_ + (begin - begin_),
-                      storage_.rounding);
+    if (storage_.format != Format::theta) {
+      for (std::int64_t at = begin; at < begin + count;) {
+        const std::int64_t stop =
+            std::min(at / kCodeBlock * kCodeBlock + kCodeBlock, begin + count);
+        run_codes(loops, scalars, scale, at, stop);
+        at = stop;
+      }
       return;
     }
     T *slots[kMaxSlots] = {};
     for (int k = 0; k < storage_.slots; ++k)
-      slots[k] = slots_[k] + (begin - begin_);
-    loops.step(scalars, scale, count, theta, gradient, slots);
+      slots[k] = static_cast<T *>(call_.slots[k].values) + begin;
+    loops.step(scalars, scale, count, call_.theta + begin, call_.gradient + begin, slots);
   }
 
-  // Asks for the next tile, which memory can bring while this one is encoded.
-  template <class V> static void prefetch(const V *vector, std::int64_t begin) {
-    const char *next = reinterpret_cast<const char *>(vector + begin + kTile);
-    for (std::size_t at = 0; at < kTile * sizeof(V); at += 64)
-      __builtin_prefetch(next + at, 0, 2);
-  }
-
-  template <bool positive>
-  void decode(const SlotArray &slot, int k, std::int64_t begin, std::int64_t end) {
-    const auto *bytes = static_cast<const std::uint8_t *>(slot.values);
-    for (std::int64_t at = begin; at < end; at += kCodeBlock)
-      decode_block<positive>(
-          reinterpret_cast<const Bits *>(bytes + at), slot.scales[at / kCodeBlock],
-          code_bytes(std::min(kCodeBlock, end - at)), decoded_[k] + (at - begin));
-  }
-
-  template <Rounding rounding> void encode(std::int64_t begin, std::int64_t end) {
+  // A part of a block of codes: its first part decodes the block, its last one encodes it.
+  void run_codes(const Loops<T> &loops, const T *scalars, T scale, std::int64_t begin,
+                 std::int64_t end) {
+    const std::int64_t block = begin / kCodeBlock * kCodeBlock;
+    const std::int64_t stop = std::min(block + kCodeBlock, storage_.n);
+    const bool half = storage_.format == Format::bfloat16;
+    SlotCodes codes[kMaxSlots] = {};
+    T *all[kMaxSlots] = {}, *part[kMaxSlots] = {};
     for (int k = 0; k < storage_.slots; ++k) {
-      if (rounding == Rounding::stochastic && k % 2 == 0) // two vectors share 32 random bits
-        draw(rounding_seed(call_.t) + static_cast<Bits>(k), begin, kTile, random_);
       const SlotArray &slot = call_.slots[k];
-      k % 2 == 0 ? encode_slot<rounding, Half::upper>(slot, k, begin, end)
-                 : encode_slot<rounding, Half::lower>(slot, k, begin, end);
+      auto *bytes = static_cast<std::uint8_t *>(slot.values) + (half ? 2 * block : block);
+      codes[k].words = reinterpret_cast<Bits *>(bytes);
+      codes[k].scale = half ? nullptr : slot.scales + block / kCodeBlock;
+      all[k] = decoded_[k];
+      part[k] = decoded_[k] + (begin - block);
     }
-  }
-
-  template <Rounding rounding, Half half>
-  void encode_slot(const SlotArray &slot, int k, std::int64_t begin, std::int64_t end) {
-    if (storage_.positive[static_cast<std::size_t>(k)])
-      encode_codes<true, rounding, half>(slot, k, begin, end);
-    else
-      encode_codes<false, rounding, half>(slot, k, begin, end);
-  }
-
-  template <bool positive, Rounding rounding, Half half>
-  void encode_codes(const SlotArray &slot, int k, std::int64_t begin, std::int64_t end) {
-    auto *bytes = static_cast<std::uint8_t *>(slot.values);
-    const std::int64_t padded = begin + code_bytes(end - begin);
-    std::fill(decoded_[k] + (end - begin), decoded_[k] + (padded - begin), T(0));
-    for (std::int64_t at = begin; at < end; at += kCodeBlock)
-      slot.scales[at / kCodeBlock] = encode_block<positive, rounding, half>(
-          decoded_[k] + (at - begin), std::min(kCodeBlock, padded - at), random_ + (at - begin),
-          reinterpret_cast<Bits *>(bytes + at));
+    T *theta = call_.theta + begin;
+    const T *gradient = call_.gradient + begin;
+    const Bits place = rounding_place(seed_, block);
+    if (end - begin == kCodeBlock) {
+      return loops.coded.whole(scalars, scale, theta, gradient, place, codes, all);
+    }
+    const std::int64_t count = padded(storage_.format, stop - block);
+    if (begin == block)
+      loops.coded.decode(codes, count, all);
+    loops.step(scalars, scale, end - begin, theta, gradient, part);
+    if (end < stop)
+      return;
+    for (int k = 0; k < storage_.slots; ++k)
+      std::fill(all[k] + (stop - block), all[k] + count, T(0));
+    loops.coded.encode(all, count, place, codes);
   }
 
   // a ← a + (1 − d)·(θ − a)
@@ -182,20 +142,21 @@ private:
       return;
     }
     auto *codes = static_cast<std::uint16_t *>(call_.average) + begin;
-    decode_bfloat16(codes, count, before_);
-    for (std::int64_t i = 0; i < count; ++i)
-      before_[i] += share * (theta[i] - before_[i]);
-    draw(rounding_seed(call_.t) + Bits{kMaxSlots}, begin, count, random_);
-    encode_bfloat16(before_, count, random_, Rounding::stochastic, codes);
+    const Bits first = rounding_place(seed_ + Bits{kMaxSlots}, begin);
+    const int length = static_cast<int>(count);
+    for (int i = 0; i < length; ++i) {
+      const auto old = static_cast<T>(from_bfloat16(codes[i]));
+      const auto mean = static_cast<float>(old + share * (theta[i] - old));
+      const Bits random = random_bits(first + static_cast<Bits>(i) * kGolden);
+      codes[i] = to_bfloat16<Rounding::stochastic>(mean, random);
+    }
   }
 
   const Storage &storage_;
   const UpdateCall<T> &call_;
-  std::int64_t begin_ = 0;
-  T *slots_[kMaxSlots] = {};
+  const Bits seed_ = rounding_seed(call_.t);
   alignas(64) T before_[kTile];
-  alignas(64) Bits random_[kTile];
-  alignas(64) T decoded_[kMaxSlots][kTile];
+  alignas(64) T decoded_[kMaxSlots][kCodeBlock];
 };
 
 } // namespace unstuck::optim

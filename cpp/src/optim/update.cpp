@@ -172,7 +172,6 @@ template <class T> void Update<T>::Plan::flat(const UpdateCall<T> &call, T scale
     const std::int64_t length = tile.staged() ? kTile : kRange;
     for (std::int64_t at = begin; at < end; at += length) {
       const std::int64_t stop = std::min(at + length, end);
-      tile.load(at, stop);
       for (std::int64_t from = at; from < stop;) {
         while (segment->end <= from)
           ++segment;
@@ -186,7 +185,7 @@ template <class T> void Update<T>::Plan::flat(const UpdateCall<T> &call, T scale
                   piece);
         from = to;
       }
-      tile.store(at, stop);
+      tile.finish(at, stop);
     }
   });
 }
@@ -232,9 +231,8 @@ void Update<T>::Plan::apply(const UpdateCall<T> &call, T scale, std::size_t bloc
   const std::int64_t length = tile.staged() ? kTile : kRange;
   for (std::int64_t at = begin; at < end; at += length) {
     const std::int64_t stop = std::min(at + length, end);
-    tile.load(at, stop);
     tile.step(loops, c.data(), scale, at, stop, piece);
-    tile.store(at, stop);
+    tile.finish(at, stop);
   }
 }
 
@@ -307,10 +305,9 @@ Update<T>::Update(RuleId rule, const double *hyper, std::int64_t n,
   plan.n = n;
   plan.blocks = std::move(blocks);
   plan.storage.format = format;
-  plan.storage.rounding = rounding;
-  for (const SlotInfo &slot : slot_infos(rule, hyper))
-    plan.storage.positive[static_cast<std::size_t>(plan.storage.slots++)] = slot.positive;
-  plan.loops = optim::find_loops<T>(rule, optim::rule_variant(rule, hyper));
+  plan.storage.n = n;
+  plan.storage.slots = static_cast<int>(slot_infos(rule, hyper).size());
+  plan.loops = optim::find_loops<T>(rule, optim::rule_variant(rule, hyper), {format, rounding});
   plan.add_segments();
   if (plan.loops.measure)
     plan.add_items();

@@ -46,7 +46,9 @@ class Optimizer:
 
     Every optimizer also accepts:
         state: format of the state vectors: None, θ's dtype; "bfloat16", 2 bytes; "int8", 1 byte and a float32 scale
-            for every 256 elements: three bits of mantissa, a range of 2³⁵ for squares and 2¹⁹ otherwise.
+            for every 256 elements: three bits of mantissa, a range of 2³⁵ for squares and 2¹⁹ otherwise. A NaN or
+            infinity in one gradient makes the "int8" state of its whole block of 256 NaN, and with it their θ; the
+            step's `non_finite` keeps it out.
         rounding: of "bfloat16" and "int8" state: "stochastic", right on average, from a hash of the update's number
             and the element's place, so that runs repeat; or "nearest".
         per_block: {pattern of block names: {"lr": factor, "weight_decay": factor, "trust_ratio": bool}}, e.g.
@@ -239,6 +241,7 @@ class Optimizer:
             "start": self.start,
             "state": self.format,
             "rounding": self.rounding,
+            "layout": storage.LAYOUT,
             "per_block": {pattern: dict(row) for pattern, row in self.per_block.items()},
             "blocks": per_block.described(self.blocks),
             "slots": {name: slot.copy() for name, slot in zip(self.slot_names, self.slots, strict=False)},
@@ -268,6 +271,7 @@ class Optimizer:
             **restored(state["hyper"], self._hyper),
         )
         storage.require_room(state["slots"], state["n"])
+        storage.require_layout(fresh.format, state.get("layout"))
         blocks = per_block.restored(state.get("blocks"))
         if blocks is None and not fresh.per_block and state["n"] == self.n:
             blocks = self.blocks

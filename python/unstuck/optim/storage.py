@@ -1,4 +1,7 @@
-"""State vectors in memory: in θ's dtype, as bfloat16's bits, or as 8-bit codes with a scale for every 256."""
+"""State vectors in memory: in θ's dtype, as bfloat16's bits, or as 8-bit codes with a scale for every 256.
+
+Codes lie in groups of eight words of 32 bits: element 8b + j of a group is part b of word j. The last is padded.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from ..errors import ArgumentError, ArgumentTypeError
 Array = NDArray[Any]
 Slot = tuple[str, bool, float]  # name, whether it is never negative, the value it starts at
 
-CODE_BLOCK, CODE_GROUP = 256, 32
+CODE_BLOCK = 256
+CODE_GROUPS = {"bfloat16": 16, "int8": 32}
+LAYOUT = 2  # of low-bit state, written beside it
 CACHE_LINE, PAGE, STAGGER, LARGE = 64, 4096, 16_384, 1 << 20  # bytes
 
 
@@ -58,23 +63,31 @@ def new_arrays(slots: Sequence[Slot], state: str | None, n: int, dtype: np.dtype
     for place, (_, positive, start) in enumerate(slots):
         one = np.full(1, start, np.float32)
         if state == "bfloat16":
-            arrays.append(aligned(n, np.uint16, _core.optim_bfloat16(one, True, 0)[0], place))
+            codes = aligned(_padded(n, state), np.uint16, 0, place)
+            if start:
+                codes[_places(n, state)] = _core.optim_bfloat16(one, True, 0)[0]
+            arrays.append(codes)
         elif state == "int8":
             code, scale = _core.optim_encode(one, positive, True, 0)
-            codes = aligned(-(-n // CODE_GROUP) * CODE_GROUP, np.uint8, 0, place)
+            codes = aligned(_padded(n, state), np.uint8, 0, place)
             if code[0]:
-                codes[_places(n)] = code[0]
+                codes[_places(n, state)] = code[0]
             arrays += [codes, aligned(-(-n // CODE_BLOCK), np.float32, scale[0])]
         else:
             arrays.append(aligned(n, dtype, start, place))
     return arrays
 
 
-def _places(n: int) -> Array:
-    """Positions of the codes of elements 0 … n − 1: element 8b + j of a group of 32 is its byte 4j + b."""
+def _padded(n: int, state: str) -> int:
+    return -(-n // CODE_GROUPS[state]) * CODE_GROUPS[state]
+
+
+def _places(n: int, state: str) -> Array:
+    """Positions of the codes of elements 0 … n − 1: part b of word j holds element 8b + j of its group."""
+    group = CODE_GROUPS[state]
     element = np.arange(n)
-    within = element % CODE_GROUP
-    return element - within + within % 8 * 4 + within // 8
+    within = element % group
+    return element - within + within % 8 * (group // 8) + within // 8
 
 
 def numbers(slots: Sequence[Slot], state: str | None, arrays: Sequence[Array], name: str, size: int | None) -> Array:
@@ -87,11 +100,12 @@ def numbers(slots: Sequence[Slot], state: str | None, arrays: Sequence[Array], n
     if not arrays:
         raise ArgumentError("there is no state yet: `init` with a dtype, or the first step, makes it")
     place = array_names(slots, state).index(name)
+    n = arrays[place].size if size is None else size
     if state == "bfloat16":
-        return (arrays[place].astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        bits = arrays[place][_places(n, state)].astype(np.uint32) << 16
+        return bits.view(np.float32).astype(np.float64)
     if state == "int8":
         positive = {slot: sign for slot, sign, _ in slots}[name]
-        n = arrays[place].size if size is None else size
         return _core.optim_decode(arrays[place], arrays[place + 1], positive)[:n].astype(np.float64)
     return arrays[place].astype(np.float64)
 
@@ -103,6 +117,12 @@ def require_room(given: Any, n: Any) -> None:
     longest = max((np.size(array) for array in given.values()), default=None)
     if longest is not None and isinstance(n, int) and longest < n:
         raise ArgumentError(f"`state['slots']` must hold arrays of {n} elements, the longest has {longest}")
+
+
+def require_layout(state: str | None, layout: Any) -> None:
+    """Refuses low-bit state in the order of an earlier version."""
+    if state is not None and layout != LAYOUT:
+        raise ArgumentError(f"`state['layout']` must be {LAYOUT}, got {layout!r}: an earlier version wrote this state")
 
 
 def copy_into(arrays: Sequence[Array], names: Sequence[str], given: Mapping[str, Array]) -> None:

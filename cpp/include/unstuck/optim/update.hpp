@@ -24,7 +24,7 @@ struct BlockSetting {
   bool trust = true; // false: a trust ratio of 1
 };
 
-// A state vector in memory: T, uint16 or uint8 by format, and for int8 a scale for every 256.
+// A state vector in memory: T, or the codes of optim/codes.hpp, and for int8 a scale for every 256.
 struct SlotArray {
   void *values = nullptr;
   float *scales = nullptr;

@@ -4,12 +4,19 @@
 
 namespace unstuck::optim {
 
+constexpr Slots two_moments() {
+  Slots slots;
+  slots.add("first_moment");
+  slots.add("second_moment", true);
+  return slots;
+}
+
 // g ← g + λθ (Adam) or θ ← θ·(1 − lr·λ) (AdamW);  m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;
 // AMSGrad: w ← max(w, v), else w = v;  θ ← θ − lr·m̂/(√ŵ + ε) with m̂ = m/(1 − β₁ᵗ),
 // ŵ = w/(1 − β₂ᵗ), computed with one division as a·m/(√w + ε√(1 − β₂ᵗ)),
 // a = lr·√(1 − β₂ᵗ)/(1 − β₁ᵗ).   Reference: torch.optim.Adam, AdamW; Kingma & Ba 1412.6980;
 // Loshchilov & Hutter 1711.05101.
-struct AdamBase {
+template <bool decoupled> struct AdamBase {
   struct Hyper {
     double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.0, amsgrad = 0.0;
   };
@@ -18,12 +25,12 @@ struct AdamBase {
                                                        {"eps", &Hyper::eps},
                                                        {"weight_decay", &Hyper::weight_decay},
                                                        {"amsgrad", &Hyper::amsgrad}}};
-  enum Option : unsigned { kAmsgrad = 1, kVariants = 2 };
-  static constexpr unsigned variant(const Hyper &h) { return h.amsgrad != 0.0 ? kAmsgrad : 0u; }
+  enum Option : unsigned { kAmsgrad = 1, kDecay = 2, kVariants = 4 };
+  static constexpr unsigned variant(const Hyper &h) {
+    return (h.amsgrad != 0.0 ? kAmsgrad : 0u) | (h.weight_decay != 0.0 ? kDecay : 0u);
+  }
   static constexpr Slots slots(unsigned option) {
-    Slots slots;
-    slots.add("first_moment");
-    slots.add("second_moment", true);
+    Slots slots = two_moments();
     if (option & kAmsgrad)
       slots.add("largest_second_moment", true);
     return slots;
@@ -32,8 +39,7 @@ struct AdamBase {
   template <class T> struct Scalars {
     T rate, eps, beta1, one_minus_beta1, beta2, one_minus_beta2, weight_decay, keep;
   };
-  template <class T>
-  static Scalars<T> prepare_decay(const Hyper &h, double lr, std::int64_t t, bool decoupled) {
+  template <class T> static Scalars<T> prepare(const Hyper &h, double lr, std::int64_t t) {
     const double root2 = std::sqrt(bias_correction(h.beta2, t));
     return {T(lr * root2 / bias_correction(h.beta1, t)),
             T(h.eps * root2),
@@ -45,33 +51,31 @@ struct AdamBase {
             T(decoupled ? 1.0 - lr * h.weight_decay : 1.0)};
   }
   template <unsigned option, class T>
-  static void step(const Scalars<T> &c, T &theta, T g, T *slot) {
-    g += c.weight_decay * theta;
+  static void gather(const Scalars<T> &c, T theta, T g, T *slot) {
+    if constexpr (!decoupled && (option & kDecay))
+      g += c.weight_decay * theta;
     T &m = slot[0], &v = slot[1];
     m = c.beta1 * m + c.one_minus_beta1 * g;
     v = c.beta2 * v + c.one_minus_beta2 * (g * g);
-    T largest = v;
     if constexpr ((option & kAmsgrad) != 0)
-      largest = slot[2] = larger(slot[2], v);
-    theta = c.keep * theta - c.rate * ratio(m, std::sqrt(largest) + c.eps);
+      slot[2] = larger(slot[2], v);
+  }
+  template <unsigned option, class T>
+  static void move(const Scalars<T> &c, T &theta, const T *slot) {
+    const T d = c.rate * ratio(slot[0], std::sqrt(slot[option & kAmsgrad ? 2 : 1]) + c.eps);
+    theta = (decoupled && (option & kDecay) ? c.keep * theta : theta) - d;
   }
 };
 
-struct Adam : AdamBase {
+struct Adam : AdamBase<false> {
   static constexpr std::string_view name = "Adam";
-  template <class T> static Scalars<T> prepare(const Hyper &h, double lr, std::int64_t t) {
-    return prepare_decay<T>(h, lr, t, false);
-  }
 };
 
-struct AdamW : AdamBase {
+struct AdamW : AdamBase<true> {
   static constexpr std::string_view name = "AdamW";
   struct Hyper : AdamBase::Hyper {
     constexpr Hyper() { weight_decay = 1e-2; }
   };
-  template <class T> static Scalars<T> prepare(const Hyper &h, double lr, std::int64_t t) {
-    return prepare_decay<T>(h, lr, t, true);
-  }
 };
 
 // m, v as Adam;  μₜ = β₁(1 − ½·0.96^(tψ));  θ ← θ − lr·((1 − μₜ)/(1 − Πₜ)·g + μₜ₊₁/(1 − Πₜ₊₁)·m) /
@@ -92,7 +96,7 @@ struct NAdam {
        {"decoupled_weight_decay", &Hyper::decoupled_weight_decay}}};
   enum Option : unsigned { kVariants = 1 };
   static constexpr unsigned variant(const Hyper &) { return 0; }
-  static constexpr Slots slots(unsigned) { return AdamBase::slots(0); }
+  static constexpr Slots slots(unsigned) { return two_moments(); }
 
   static double momentum_at(const Hyper &h, std::int64_t t) {
     return h.beta1 * (1.0 - 0.5 * std::pow(0.96, static_cast<double>(t) * h.momentum_decay));
@@ -195,7 +199,7 @@ struct RAdam {
   static constexpr double kSgd = 0, kSkip = 1;
   enum Option : unsigned { kVariants = 1 };
   static constexpr unsigned variant(const Hyper &) { return 0; }
-  static constexpr Slots slots(unsigned) { return AdamBase::slots(0); }
+  static constexpr Slots slots(unsigned) { return two_moments(); }
 
   // r, and 0 where ρ does not exceed the threshold
   static double rectification(double beta2, double threshold, std::int64_t t) {
@@ -226,11 +230,15 @@ struct RAdam {
             T(decoupled && moves ? 1.0 - lr * h.weight_decay : 1.0)};
   }
   template <unsigned option, class T>
-  static void step(const Scalars<T> &c, T &theta, T g, T *slot) {
+  static void gather(const Scalars<T> &c, T theta, T g, T *slot) {
     g += c.weight_decay * theta;
     T &m = slot[0], &v = slot[1];
     m = c.beta1 * m + c.one_minus_beta1 * g;
     v = c.beta2 * v + c.one_minus_beta2 * (g * g);
+  }
+  template <unsigned option, class T>
+  static void move(const Scalars<T> &c, T &theta, const T *slot) {
+    const T m = slot[0], v = slot[1];
     theta = c.keep * theta - (c.rectified * ratio(m, std::sqrt(v) + c.eps) + c.plain * m);
   }
 };

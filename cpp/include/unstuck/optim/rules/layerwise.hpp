@@ -79,7 +79,7 @@ struct LAMB {
                                                        {"always_adapt", &Hyper::always_adapt}}};
   enum Option : unsigned { kVariants = 1 };
   static constexpr unsigned variant(const Hyper &) { return 0; }
-  static constexpr Slots slots(unsigned) { return AdamBase::slots(0); }
+  static constexpr Slots slots(unsigned) { return two_moments(); }
 
   template <class T> struct Scalars {
     T trust, rate, scale, eps, beta1, share1, beta2, one_minus_beta2, weight_decay;

@@ -10,6 +10,9 @@
 //   start            (where not 0) the value that a slot starts at
 //   prepare          what is the same for all parameters, computed in double once per update
 //   step             the formula for one parameter, the only place where it is written
+//   gather, move     instead of step where they separate: the slots from θ and g, then θ from the
+//                    slots, so that low-bit state is encoded while the division of move is under
+//                    way
 // A rule that scales a block by a trust ratio ‖θ‖/‖u‖ has also
 //   measure          changes the slots that step will read, and gives u for one parameter
 //   trust            the ratio from the two norms; the first member of Scalars receives it
@@ -48,6 +51,20 @@ struct Slots {
 // were all zero does not move. NaN passes through.
 template <class T> inline T ratio(T numerator, T denominator) {
   return denominator == T(0) ? T(0) : numerator / denominator;
+}
+
+template <class Rule>
+inline constexpr bool kSeparates = requires { &Rule::template gather<0u, float>; };
+
+// One parameter's update.
+template <class Rule, unsigned option, class T, class Scalars>
+inline void update(const Scalars &c, T &theta, T g, T *slot) {
+  if constexpr (kSeparates<Rule>) {
+    Rule::template gather<option>(c, theta, g, slot);
+    Rule::template move<option>(c, theta, slot);
+  } else {
+    Rule::template step<option>(c, theta, g, slot);
+  }
 }
 
 // The larger one; a NaN in `fresh` is taken over.
