@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..nn import BatchNorm, CrossEntropy, Layer, ReLU, Sigmoid
 from ..settings import setting
 from .batchnorm_measures import Followed, channel_jacobian, followed, plane, sample_coupling, surface, twin_networks
-from .digit_training import BATCH, Digits, advance, deep, digits_in_two, learn
+from .digit_training import BATCH, Digits, advance, deep, digits_in_two, in_words, learn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,17 +159,13 @@ def claim(results: dict[str, Any]) -> tuple[bool, str]:
         f"In train mode a sample's pixels change another's loss by up to {train:.2g} of what they change their own, "
         f"in eval mode by {evaluation:g}. Over the same plane the loss climbs to {walls['none']:.3g} without "
         f"normalisation and {walls['before']:.2g} with it; the largest curvatures are {curvatures['none']:.3g} and "
-        f"{curvatures['before']:.3g}. An accuracy of {results['goal']:g} takes {_updates(best['none'])} without and "
-        f"{_updates(best['before'])} with it, each at its best rate; at {_list(factors)} times {results['lr']:g} the "
+        f"{curvatures['before']:.3g}. An accuracy of {results['goal']:g} takes {in_words(best['none'])} without and "
+        f"{in_words(best['before'])} with it, each at its best rate; at {_list(factors)} times {results['lr']:g} the "
         f"final accuracies are {_list(run['final'] for run in relu['none'])} without and {_list(finals)} with it, of "
         f"sigmoid networks {_list(run['final'] for run in sigmoid['none'])} and "
         f"{_list(run['final'] for run in sigmoid['before'])}."
     )
     return bool(holds), sentence
-
-
-def _updates(count: float) -> str:
-    return "for ever" if np.isinf(count) else f"{count:g} updates"
 
 
 def _list(numbers: Iterable[float]) -> str:
@@ -219,7 +215,7 @@ def _surface(axes: Axes, surfaces: dict[str, Any], kind: str) -> None:
     levels = np.geomspace(min(max(lowest, 1e-6), np.log(10.0)), 10.0 * np.log(10.0), 15)
     ticks = np.linspace(-1.0, 1.0, len(heights))
     filled = axes.contourf(ticks, ticks, heights, levels=levels, cmap="Blues_r", extend="max")
-    axes.contour(ticks, ticks, heights, levels=levels[::2], colors="black", linewidths=0.5)
+    axes.contour(ticks, ticks, heights, levels=levels[::2], colors="white", linewidths=0.7)
     axes.figure.colorbar(filled, ax=axes, format="%.2g", shrink=0.8)
     axes.plot(0, 0, "o", mfc="white", mec="black")
     name = "without" if kind == "none" else "with"

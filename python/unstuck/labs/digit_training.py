@@ -123,6 +123,11 @@ def learn(
     return Learning(net, np.array(measured), accuracy, finite)
 
 
+def in_words(updates: float) -> str:
+    """The number of updates that something took, infinite for never."""
+    return "for ever" if np.isinf(updates) else f"{updates:g} updates"
+
+
 def advance(run: Trainer, updates: int) -> bool:
     """Train until so many updates are done; False if the loss or the gradient became infinite or NaN before."""
     try:

@@ -130,27 +130,35 @@ def claim(results: dict[str, Any]) -> tuple[bool, str]:
 def _arrives(form: dict[str, Any], left: str) -> str:
     if form["steps"] is None:
         return f"has not come down to {left} after {form['updates'][-1]:,} updates"
-    return f"comes down to {left} in {form['steps']:,} update{'s' * (form['steps'] != 1)}"
+    return f"comes down to {left} in {_count(form)}"
 
 
 def figure(results: dict[str, Any]) -> Figure:
     """The two surfaces over (w₁, w₂) with the paths, and the avoidable loss over the updates."""
     from matplotlib.figure import Figure
 
-    canvas = Figure(figsize=(15, 4.6), layout="constrained")
+    canvas = Figure(figsize=(15, 5), layout="constrained")
     left, middle, right = canvas.subplots(1, 3)
     for axes, name in ((left, FORMS[0]), (middle, FORMS[1])):
         form = results["forms"][name]
         _contours(axes, form, results["resolution"])
         axes.set_title(f"Features {name}: condition number {form['condition']:.3g}")
-    for name, colour in zip(FORMS, ("#c2410c", "#2563eb"), strict=True):
+    for name, colour, ls in zip(FORMS, ("#c2410c", "#2563eb"), ("--", "-"), strict=True):
         form = results["forms"][name]
-        right.loglog(form["updates"] + 1, np.maximum(form["losses"], 1e-16), color=colour, label=name)
+        right.loglog(form["updates"] + 1, np.maximum(form["losses"], 1e-16), color=colour, ls=ls, label=name)
     right.set_xlabel("update + 1")
     right.set_ylabel("loss above the lowest")
     right.set_title("Gradient descent with the best fixed rate")
     right.legend(fontsize=8)
+    raw, scaled = (results["forms"][name] for name in FORMS)
+    canvas.suptitle(
+        f"Standardised features make the ravine nearly round: {_count(scaled)} instead of {_count(raw)}", fontsize=13
+    )
     return canvas
+
+
+def _count(form: dict[str, Any]) -> str:
+    return "not arrived" if form["steps"] is None else f"{form['steps']:,} update{'s' * (form['steps'] != 1)}"
 
 
 def _contours(axes: Axes, form: dict[str, Any], resolution: int) -> None:
