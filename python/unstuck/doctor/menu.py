@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import optim
+from ..curvature.stability import stability_limit, steepest
 from ..errors import ArgumentError
 from ..escape import escape as leave
 from ..train import Trainer
@@ -16,7 +17,6 @@ from .causes import Cause
 from .diagnosis import Diagnosis
 from .layers import network_landscape
 from .moving import recompute
-from .stability import stability_limit, steepest
 from .subject import Subject
 
 PUSH = 0.02  # of ‖θ‖ (or of 1): a perturbation that breaks symmetry and forgets nothing
