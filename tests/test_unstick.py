@@ -89,3 +89,24 @@ def test_misuse_is_named(arguments, name):
     with pytest.raises((us.errors.ArgumentError, us.errors.ArgumentTypeError), match=name):
         us.unstick(*arguments)
     assert ALL
+
+
+def test_a_watched_run_frees_itself():
+    land = digits("Tanh", 32, init="zeros")
+    run = us.Trainer(land, us.optim.SGD(lr=0.1), seed=0)
+    run.fit(steps=3000, unstick=True)
+    assert [event["kind"] for event in run.history.events].count("treatment") >= 1
+    assert land.loss(run.theta) < 1.0 < 2.2 < run.history["loss"][0]
+    assert run.t == 3000 and run.watchers == []
+
+
+def test_a_healthy_run_is_watched_without_a_trace():
+    plain, watched = (us.Trainer(digits("ReLU", 32, seed=1), Adam(lr=1e-3), seed=1) for _ in range(2))
+    plain.fit(steps=900)
+    watched.fit(steps=900, unstick=True)
+    assert watched.history.events == [] and watched.digest() == plain.digest()
+
+
+def test_unstick_must_be_a_flag():
+    with pytest.raises(us.errors.ArgumentTypeError, match="unstick"):
+        quadratic([1.0], [1.0], us.optim.SGD(lr=0.1), 5).fit(steps=1, unstick="yes")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ArgumentError
+
+if TYPE_CHECKING:
+    from .train import Trainer
 
 Array = NDArray[Any]
 
@@ -36,6 +39,16 @@ CURVATURE_COLUMNS: dict[str, type] = {
     "effective_lambda_max": np.float64,
     "stability_threshold": np.float64,
 }
+
+
+class Watcher(Protocol):
+    """Looks at a run between two updates of a `fit`."""
+
+    def due_in(self, run: Trainer) -> int:
+        """Updates until the next look, at least 1."""
+
+    def observe(self, run: Trainer) -> dict[str, Any] | None:
+        """What it sees, as a row of CURVATURE_COLUMNS, where a look is due."""
 
 
 class History(Mapping[str, Array]):

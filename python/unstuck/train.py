@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,31 +14,31 @@ from .atomic_file import as_path
 from .detached import Detached
 from .errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from .exclusive import Exclusive
-from .failure import Failure, describe, first_non_finite
+from .failure import Failure
 from .history import History
 from .interrupt import Interrupts
 from .landscape import Landscape, check_landscape, check_theta
 from .progress import Progress, check_progress
-from .ranges import BELOW_ONE, NON_NEGATIVE, Count
+from .ranges import BELOW_ONE, FLAG, NON_NEGATIVE, Count
 from .sampler import Sampler
 from .schedules.telling import require_told, tell, watched
 from .state import State
 from .trainer_arguments import check_optimizer, positive, start_of
+from .updates import Updates, gradient_norm
 from .validation import Validation
 
 if TYPE_CHECKING:
-    from .curvature.sharpness import SharpnessTracker
+    from .history import Watcher
     from .optim.base import Optimizer
 
 __all__ = ["Failure", "Trainer", "gradient_norm"]
 
 Array = NDArray[Any]
 
-CHUNK_SECONDS = 0.1  # how long one call into the core may last: the answer to Ctrl-C waits for its end
 PROGRESS_SECONDS = 0.1
 
 
-class Trainer:
+class Trainer(Updates):
     """A training run: one landscape, one optimizer, and everything that changes.
 
     Training moves the landscape's own point, `land.theta` (a network's parameters), in place. Networks are
@@ -99,7 +98,7 @@ class Trainer:
         self.sampler = Sampler(land.samples, self.batch_size, self.seed)
         self.history = History()
         self.failure: Failure | None = None
-        self.watchers: list[SharpnessTracker] = []
+        self.watchers: list[Watcher] = []
         self._take(opt)
         self.average: Array | None = None if self.ema is None else start.copy()
         self._forked_at = 0
@@ -137,13 +136,21 @@ class Trainer:
     def __repr__(self) -> str:
         return f"Trainer({self.land.n} parameters, {self.opt!r}, {self.t} updates, {self.epoch} epochs)"
 
-    def fit(self, epochs: int | None = None, steps: int | None = None, progress: Progress | None = None) -> Trainer:
+    def fit(
+        self,
+        epochs: int | None = None,
+        steps: int | None = None,
+        progress: Progress | None = None,
+        *,
+        unstick: bool = False,
+    ) -> Trainer:
         """Trains on, from where the run stands.
 
         Args:
             epochs: train for this many passes over the data.
             steps: train for this many updates; give one of the two.
             progress: called as progress(done, total, text) at most ten times a second.
+            unstick: where the loss stands still, have `us.unstick` free the run; its history names what was done.
 
         Returns:
             The run itself.
@@ -157,10 +164,13 @@ class Trainer:
                 done and recorded or not done at all; the run can go on.
         """
         total = self._steps_wanted(epochs, steps)
+        FLAG.check("unstick", unstick)
         check_progress(progress)
         self._check_batches(total)
         done, last_call = 0, time.perf_counter()
-        with self._exclusive.long("fit"), Interrupts() as interrupts:
+        from .doctor.plateau import watched_for_plateaus
+
+        with self._exclusive.long("fit"), Interrupts() as interrupts, watched_for_plateaus(self, unstick):
             self.failure = None
             if total and self._validation_is_due():
                 self._validate(interrupts)
@@ -317,97 +327,6 @@ class Trainer:
         if total and check is not None:
             check(self.sampler.smallest(total))
 
-    def _run_chunk(self, wanted: int, interrupts: Interrupts) -> int:
-        """At most `wanted` updates up to the next validation, recorded; sets `failure` if one cannot be made."""
-        if not self.sampler.full or self.validation is not None or watched(self.opt):
-            wanted = min(wanted, self.sampler.steps_per_epoch - self.sampler.position)
-        started = time.perf_counter()
-        if hasattr(self.land, "train_steps"):
-            affordable = int(CHUNK_SECONDS / self._seconds_per_step) if self._seconds_per_step else 1
-            done = self._core_steps(min(wanted, max(1, affordable)), interrupts)
-        else:
-            done = self._one_step(interrupts)
-        if done:
-            self._seconds_per_step = (time.perf_counter() - started) / done
-        return done
-
-    def _core_steps(self, steps: int, interrupts: Interrupts) -> int:
-        """`steps` updates in one call into the core."""
-        rates = self._rates(steps)
-        land: Any = self.land
-        with interrupts.held:
-            record = land.train_steps(
-                self.theta,
-                self.opt,
-                self.sampler.upcoming(steps),
-                self.sampler.batch_size,
-                rates,
-                self.clip_norm,
-                **({} if self.ema is None else {"average": self.average, "average_decay": self.ema}),
-            )
-            if record.stop is not None:
-                self.failure = self._failure(record.done)
-            self._record(record.loss[: record.done], record.gradient_norm[: record.done], rates[: record.done])
-            if record.error is not None:
-                raise record.error
-        return int(record.done)
-
-    def _one_step(self, interrupts: Interrupts) -> int:
-        """One update through the landscape's gradient."""
-        rates = self._rates(1)
-        loss, gradient = self.land.gradient(self.theta, self.sampler.batch())
-        norm = gradient_norm(gradient)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            self.failure = self._failure(0)
-            return 0
-        if self.clip_norm is not None:
-            gradient *= min(1.0, self.clip_norm / norm) if norm else 1.0
-        with interrupts.held:
-            self._apply(gradient, float(rates[0]))
-            if self.average is not None and self.ema is not None:
-                self.average += (1.0 - self.ema) * (self.theta - self.average)
-            self._record(np.array([loss]), np.array([norm]), rates)
-        return 1
-
-    def _apply(self, gradient: Array, lr: float) -> None:
-        """One update at the run's place in the schedule, which an optimizer that started afresh has lost."""
-        schedule = self.opt.lr
-        self.opt.lr = lr
-        try:
-            self.opt.step(self.theta, gradient)
-        finally:
-            self.opt.lr = schedule
-
-    def _record(self, losses: Array, norms: Array, rates: Array) -> None:
-        steps = len(losses)
-        if not steps:
-            return
-        first = self.t
-        self.history.add_updates(
-            step=np.arange(first + 1, first + steps + 1),
-            epoch=self.sampler.epochs(steps),
-            loss=losses,
-            gradient_norm=norms,
-            lr=rates,
-            samples=self.sampler.sizes(steps),
-        )
-        epoch = self.sampler.epoch
-        self.sampler.advance(steps)
-        if watched(self.opt) and self.validation is None and self.sampler.epoch > epoch:
-            tell(self.opt, self.t, self.history.last_epoch_loss(self.sampler.steps_per_epoch))
-
-    def _rates(self, steps: int) -> Array:
-        """The learning rates of the next updates."""
-        return np.array([self.opt.rate(self.t + i) for i in range(steps)], dtype=np.float64)
-
-    def _failure(self, done: int) -> Failure:
-        """Names the update `done` steps ahead of the sampler, which could not be made."""
-        sampler = self.sampler.copy()
-        sampler.advance(done)
-        loss, gradient = self.land.gradient(self.theta, sampler.batch())
-        where = first_non_finite(self.land, self.theta, gradient)
-        return describe(where, loss, self.t + done + 1, sampler.epoch, self.opt.rate(self.t + done))
-
     def _validate(self, interrupts: Interrupts) -> None:
         if self.validation is None:
             return
@@ -433,10 +352,3 @@ class Trainer:
         if self.validation is None or self.sampler.position or not self.history.updates:
             return False
         return self.sampler.epoch not in self.history["validation_epoch"][-1:]
-
-
-def gradient_norm(gradient: Array) -> float:
-    """‖g‖ accumulated in float64."""
-    wide = gradient.astype(np.float64, copy=False)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return math.sqrt(float(wide @ wide))
