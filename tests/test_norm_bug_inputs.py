@@ -92,8 +92,7 @@ def reference(x, d_y, axes, centered):
 def test_inputs_that_broke_other_libraries(name, form, dtype):
     """A few units in the last place of the largest result, forward and backward; and N = 1 is a clear error.
 
-    float32 keeps its means in float64; float64 has nothing wider, so the mean's own rounding counts there, and the
-    digits that the variance loses where the first value, about which sums are made, lies far out.
+    float32 keeps its means in float64; float64 has nothing wider, so the mean's own rounding counts there.
     """
     x = DRAWS[name].astype(dtype)
     use, axes, centered = FORMS[form]
@@ -109,8 +108,6 @@ def test_inputs_that_broke_other_libraries(name, form, dtype):
     unit = 8 * float(np.finfo(dtype).eps)
     if dtype == "float64" and centered:
         unit *= max(1.0, steepest * float(np.max(np.abs(x))))
-        first = x[tuple(slice(1) if i in axes else slice(None) for i in range(3))]
-        unit *= max(1.0, float(np.max(np.abs(first - x.mean(axes, keepdims=True)) * steepest)) ** 2)
     largest = max(1.0, float(np.max(np.abs(expected))))
     assert np.max(np.abs(y - expected)) <= unit * largest
     if d_x is not None:

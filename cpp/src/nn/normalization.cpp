@@ -15,6 +15,7 @@
 
 #include "unstuck/error.hpp"
 #include "unstuck/nn/layer.hpp"
+#include "unstuck/norm/origin.hpp"
 #include "unstuck/norm/row_sums.hpp"
 
 namespace unstuck::nn {
@@ -178,9 +179,9 @@ private:
     return {static_cast<T>(total[0] / n), static_cast<T>(total[1] / n)};
   }
 
-  // Sums of a − K and (a − K)², K the row's first element, so that a large mean costs no digits.
+  // Sums of a − K and (a − K)², K as in origin.hpp.
   Statistics measure(const T *a) const {
-    const double k = shape_.centered ? static_cast<double>(a[0]) : 0.0,
+    const double k = shape_.centered ? norm::run_origin(length_, a) : 0.0,
                  n = static_cast<double>(length_);
     const auto [sum, square] = row_sums<2>(length_, [=](std::int64_t j) {
       const double d = static_cast<double>(a[j]) - k;

@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "unstuck/norm/origin.hpp"
+
 namespace unstuck::norm {
 namespace {
 
@@ -16,12 +18,17 @@ const double *by_unit(const Layout &layout, OfChannel &&of_channel) {
   return values;
 }
 
-// Σ(x − K) and Σ(x − K)², K the channel's first element: its moments without loss of digits.
+// Σ(x − K) and Σ(x − K)², K near most of the channel: its moments without loss of digits.
 template <class T> class Deviations {
 public:
   Deviations(const Layout &layout, Shape shape, const T *x)
-      : x_(x), shape_(shape), origin_(by_unit<struct Origin>(layout, [&](std::int64_t c) {
-          return static_cast<double>(x[c * shape.spatial]);
+      : x_(x), count_(static_cast<double>(shape.per_channel())),
+        units_per_channel_(layout.units_per_channel),
+        origin_(by_unit<struct Origin>(layout, [&](std::int64_t c) {
+          const T *const half = x + shape.samples / 2 * shape.channels * shape.spatial,
+                         *const last = x + (shape.samples - 1) * shape.channels * shape.spatial;
+          const std::int64_t begin = c * shape.spatial;
+          return middle(x[begin], half[begin + shape.spatial / 2], last[begin + shape.spatial - 1]);
         })) {}
 
   auto terms() const {
@@ -31,15 +38,15 @@ public:
     };
   }
   void moments(std::int64_t channel, const Sums<2> &s, double *mean, double *variance) const {
-    const auto count = static_cast<double>(shape_.per_channel());
-    const double spread = (s[1] - s[0] * (s[0] / count)) / count;
-    mean[channel] = static_cast<double>(x_[channel * shape_.spatial]) + s[0] / count;
+    const double spread = (s[1] - s[0] * (s[0] / count_)) / count_;
+    mean[channel] = origin_[channel * units_per_channel_] + s[0] / count_;
     variance[channel] = spread < 0.0 ? 0.0 : spread;
   }
 
 private:
   const T *x_;
-  Shape shape_;
+  double count_;
+  std::int64_t units_per_channel_;
   const double *origin_;
 };
 
@@ -104,7 +111,7 @@ void batch_norm_apply(Shape shape, const T *x, const double *mean, const double 
     write_elements<4>(
         Layout(shape),
         [&](std::int64_t c) { return constants(mean[c], inverse_deviation[c], affine, c); },
-        Target<T>(y, shape.size()), apply);
+        Target<T>(y, shape.size(), x, affine.residual), apply);
   });
 }
 
@@ -122,7 +129,7 @@ void batch_norm_forward(Shape shape, double epsilon, const T *x, Affine<T> affin
     return batch_norm_apply(shape, x, mean, inverse_deviation, affine, y);
   }
   const Deviations<T> deviations(layout, shape, x);
-  const Target<T> target(y, shape.size());
+  const Target<T> target(y, shape.size(), x, affine.residual);
   with_form(affine, x, [&](const auto &apply) {
     parallel_blocks(shape.channels, shape.size(), [&](std::int64_t c, int) {
       deviations.moments(c, channel_sum<2>(layout, c, deviations.terms()), mean, variance);
@@ -136,7 +143,7 @@ namespace {
 
 template <class T> struct Backward {
   const Layout layout;
-  const T *x;
+  const T *d_y, *x;
   const double *mean, *inverse_deviation;
   const T *gamma;
   bool of_batch;
@@ -170,7 +177,7 @@ template <class T> struct Backward {
       const auto d = static_cast<double>(delta(i));
       return Sums<2>{d, d * (static_cast<double>(in[i]) - mu[unit])};
     };
-    const Target<T> target(gradients.d_x, layout.size());
+    const Target<T> target(gradients.d_x, layout.size(), d_y, x);
     const auto value = [in = x, d_residual = gradients.d_residual,
                         delta](std::int64_t i, const std::array<T, 6> &c) {
       const T d = delta(i);
@@ -199,7 +206,8 @@ template <class T>
 void batch_norm_backward(Shape shape, const T *d_y, const T *x, const T *y, const double *mean,
                          const double *inverse_deviation, const T *gamma, bool of_batch,
                          Gradients<T> gradients) {
-  const Backward<T> backward{Layout(shape), x, mean, inverse_deviation, gamma, of_batch, gradients};
+  const Backward<T> backward{Layout(shape),     d_y,   x,        mean,
+                             inverse_deviation, gamma, of_batch, gradients};
   if (y)
     backward.run([=](std::int64_t i) { return y[i] > T(0) ? d_y[i] : T(0); });
   else

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "unstuck/norm/origin.hpp"
 #include "unstuck/norm/row_sums.hpp"
 
 namespace unstuck::norm {
@@ -15,7 +16,7 @@ struct Moments {
 };
 
 template <class T> Moments row_moments(std::int64_t length, bool centered, const T *x) {
-  const double k = centered ? static_cast<double>(x[0]) : 0.0, n = static_cast<double>(length);
+  const double k = centered ? run_origin(length, x) : 0.0, n = static_cast<double>(length);
   const auto [sum, square] = row_sums<2>(length, [=](std::int64_t i) {
     const double d = static_cast<double>(x[i]) - k;
     return std::array<double, 2>{d, d * d};
@@ -46,6 +47,7 @@ void row_norm_forward(Rows rows, double epsilon, const T *x, const T *gamma, con
                       double *mean, double *inverse_deviation) {
   const std::int64_t length = rows.length();
   const std::vector<T> g = by_position(rows, gamma), b = by_position(rows, beta);
+  const Target<T> target(y, rows.shape.size());
   parallel_ranges(
       rows.count(), rows_per_block(rows), rows.shape.size(),
       [&](std::int64_t begin, std::int64_t end) {
@@ -59,15 +61,16 @@ void row_norm_forward(Rows rows, double epsilon, const T *x, const T *gamma, con
                   scale = static_cast<T>(inverse_deviation[r]);
           const std::int64_t first = r % rows.groups * length;
           const T *gr = gamma ? g.data() + first : nullptr, *br = beta ? b.data() + first : nullptr;
-          T *out = y + r * length;
+          const auto centred = [=](std::int64_t i) { return ((in[i] - high) - low) * scale; };
           if (gr && br)
-#pragma GCC ivdep
-            for (std::int64_t i = 0; i < length; ++i)
-              out[i] = ((in[i] - high) - low) * scale * gr[i] + br[i];
+            write_run(target, r * length, length,
+                      [=](std::int64_t i) { return centred(i) * gr[i] + br[i]; });
           else
-            for (std::int64_t i = 0; i < length; ++i)
-              out[i] = ((in[i] - high) - low) * scale * (gr ? gr[i] : T(1)) + (br ? br[i] : T(0));
+            write_run(target, r * length, length, [=](std::int64_t i) {
+              return centred(i) * (gr ? gr[i] : T(1)) + (br ? br[i] : T(0));
+            });
         }
+        stream_fence();
       });
 }
 

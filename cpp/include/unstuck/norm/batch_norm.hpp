@@ -9,8 +9,7 @@
 
 namespace unstuck::norm {
 
-// mean[c] and biased variance[c]: sums of x − K and (x − K)² in double, K the channel's first
-// element, so that a large mean costs no digits.
+// mean[c] and biased variance[c]: sums of x − K and (x − K)² in double, K as in origin.hpp.
 template <class T> void channel_moments(Shape shape, const T *x, double *mean, double *variance);
 
 // What is fused with the normalisation: y = max(0, x̂γ + β + residual). Null: left out.

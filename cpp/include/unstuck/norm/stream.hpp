@@ -1,7 +1,9 @@
 // Writes of results that are too large to stay in the cache: streaming stores do not read the old
 // lines first, which saves a quarter of the traffic of a pass that reads one array and writes one.
+// They go out line by line: in longer bursts they keep the reads waiting.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #if defined(__SSE2__)
@@ -11,27 +13,32 @@
 namespace unstuck::norm {
 
 inline constexpr std::int64_t kStreamBytes = 32 << 20; // more than a share of a last-level cache
+inline constexpr std::int64_t kLine = 64;              // bytes
+inline constexpr std::int64_t kAhead = 32 * kLine;     // what is fetched early
 
+// `reads`: arrays that are read at the places that are written, null for none.
 template <class T> struct Target {
   T *out;
   bool stream;
-  Target(T *target, std::int64_t size)
-      : out(target), stream(size * static_cast<std::int64_t>(sizeof(T)) >= kStreamBytes) {}
+  std::array<const T *, 2> reads;
+  Target(T *target, std::int64_t size, const T *first = nullptr, const T *second = nullptr)
+      : out(target), stream(size * static_cast<std::int64_t>(sizeof(T)) >= kStreamBytes),
+        reads{first, second} {}
 };
 
-// to[0 … count) = from, past the cache; `from` is aligned to 64 bytes.
-template <class T> inline void stream_copy(T *to, const T *from, std::int64_t count) {
-  std::int64_t i = 0;
-#if defined(__SSE2__)
-  constexpr std::int64_t lanes = 16 / sizeof(T);
-  for (; i < count && reinterpret_cast<std::uintptr_t>(to + i) % 16 != 0; ++i)
-    to[i] = from[i];
-  for (; i + lanes <= count; i += lanes)
-    _mm_stream_si128(reinterpret_cast<__m128i *>(to + i),
-                     _mm_loadu_si128(reinterpret_cast<const __m128i *>(from + i)));
+// One line of `from`, aligned, past the cache to `to`, aligned.
+template <class T> inline void stream_line(T *to, const T *from) {
+#if defined(__AVX__)
+  for (int i = 0; i < 2; ++i)
+    _mm256_stream_si256(reinterpret_cast<__m256i *>(to) + i,
+                        _mm256_load_si256(reinterpret_cast<const __m256i *>(from) + i));
+#elif defined(__SSE2__)
+  for (int i = 0; i < 4; ++i)
+    _mm_stream_si128(reinterpret_cast<__m128i *>(to) + i,
+                     _mm_load_si128(reinterpret_cast<const __m128i *>(from) + i));
+#else
+  std::copy_n(from, kLine / static_cast<std::int64_t>(sizeof(T)), to);
 #endif
-  for (; i < count; ++i)
-    to[i] = from[i];
 }
 
 // Streaming stores are ordered before whatever follows.
@@ -41,25 +48,37 @@ inline void stream_fence() {
 #endif
 }
 
+template <class T> inline void fetch(const std::array<const T *, 2> &reads, std::int64_t at) {
+  for (const T *read : reads)
+    if (read)
+      __builtin_prefetch(reinterpret_cast<const char *>(read + at) + kAhead, 0, 0);
+}
+
 // out[begin + i] = value(i) for i = 0 … count−1.
 template <class T, class Value>
 void write_run(const Target<T> &target, std::int64_t begin, std::int64_t count, Value &&value) {
-  T *out = target.out + begin;
-  if (!target.stream) {
+  T *const out = target.out + begin;
+  const auto plainly = [&](std::int64_t first, std::int64_t last) {
 #pragma GCC ivdep
-    for (std::int64_t i = 0; i < count; ++i)
+    for (std::int64_t i = first; i < last; ++i)
       out[i] = value(i);
-    return;
-  }
-  constexpr std::int64_t size = 1024;
-  alignas(64) T buffer[size];
-  for (std::int64_t first = 0; first < count; first += size) {
-    const std::int64_t n = std::min(size, count - first);
+  };
+  if (!target.stream)
+    return plainly(0, count);
+  constexpr std::int64_t lanes = kLine / static_cast<std::int64_t>(sizeof(T));
+  const auto past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(out) / sizeof(T) %
+                                              static_cast<std::size_t>(lanes));
+  std::int64_t i = std::min(count, (lanes - past) % lanes);
+  plainly(0, i);
+  for (; i + lanes <= count; i += lanes) {
+    fetch(target.reads, begin + i);
+    alignas(kLine) T line[lanes];
 #pragma GCC ivdep
-    for (std::int64_t i = 0; i < n; ++i)
-      buffer[i] = value(first + i);
-    stream_copy(out + first, buffer, n);
+    for (std::int64_t j = 0; j < lanes; ++j)
+      line[j] = value(i + j);
+    stream_line(out + i, line);
   }
+  plainly(i, count);
 }
 
 } // namespace unstuck::norm
