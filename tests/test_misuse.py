@@ -123,6 +123,19 @@ def test_training_from_within_the_progress_call_is_refused_but_reading_is_not():
     assert run.t == 30
 
 
+def test_a_second_run_on_the_same_network_is_refused_and_a_fork_is_not():
+    run = network_run()
+    second = us.Trainer(run.land, us.optim.SGD(lr=0.1), batch_size=16)
+    fork, before = run.fork(), run.theta
+    with Training(run):
+        with pytest.raises(BusyError, match="another run is training the same network"):
+            second.fit(steps=1)
+        fork.fit(steps=2)
+    assert (second.t, fork.t) == (0, 2)
+    second.fit(steps=2)  # free again
+    assert second.theta is before
+
+
 def test_a_failed_fit_frees_the_run():
     land = us.FunctionLandscape(lambda w: float("nan"), lambda w: w, 2, theta=np.ones(2))
     run = us.Trainer(land, us.optim.SGD(lr=0.1))

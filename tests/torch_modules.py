@@ -42,6 +42,10 @@ BUILDERS: dict[str, Any] = {
     "Residual": lambda torch, x: _residual(torch, x),
     "BatchNorm": lambda torch, x: _batch_norm(torch, x),
     "BatchRenorm": lambda torch, x: _batch_formula(torch, x),
+    "WeightNorm": lambda torch, x: _parametrized(torch, x, lambda module: _weight_norm(torch, module, x.dim)),
+    "SpectralNorm": lambda torch, x: _parametrized(
+        torch, x, lambda module: torch.nn.utils.spectral_norm(module, n_power_iterations=x.iterations, eps=x.eps)
+    ),
 }
 
 
@@ -143,6 +147,43 @@ def _batch_formula(torch, layer):
     return Formula()
 
 
+def _parametrized(torch, layer, parametrize):
+    module = build(torch, layer.layer)
+    parametrize(next(part for part in module.modules() if hasattr(part, "weight")))
+    return module
+
+
+def _weight_norm(torch, module, dim):
+    """torch.nn.utils.parametrizations.weight_norm in plain operations.
+
+    PyTorch 2.13's own takes ‖V‖ for a constant when its backward pass is differentiated (gradgradcheck fails).
+    """
+
+    class WeightNorm(torch.nn.Module):
+        def forward(self, g, v):
+            axes = [axis for axis in range(v.ndim) if axis != dim]
+            return g * v / (v * v).sum(axes, keepdim=dim is not None).sqrt()
+
+        def right_inverse(self, weight):
+            axes = [axis for axis in range(weight.ndim) if axis != dim]
+            return (weight * weight).sum(axes, keepdim=dim is not None).sqrt(), weight
+
+    torch.nn.utils.parametrize.register_parametrization(module, "weight", WeightNorm())
+
+
+def spectral_modules(module):
+    """The modules with a spectral_norm, in the order of their parameters."""
+    return [part for part in module.modules() if hasattr(part, "weight_orig")]
+
+
+def _hold_spectral_norms(torch, net, module):
+    """The network's u and v, held as constants."""
+    vectors = [net.buffers[where] for name, where, _ in net.buffer_blocks if name.endswith(("weight_u", "weight_v"))]
+    for i, part in enumerate(spectral_modules(module)):
+        part.weight_u, part.weight_v = (torch.from_numpy(x.astype(np.float64)) for x in vectors[2 * i : 2 * i + 2])
+        part.eval()
+
+
 def module_of(torch, net: us.nn.Network, theta=None):
     """A float64 torch module with the network's parameters (or `theta`), in train mode."""
     module = torch.nn.Sequential(*[build(torch, layer) for layer in net.layers])
@@ -150,6 +191,7 @@ def module_of(torch, net: us.nn.Network, theta=None):
     torch.nn.utils.vector_to_parameters(values, module.parameters())
     shapes = [tuple(p.shape) for p in module.parameters()]
     assert shapes == [shape for _, _, shape in net.blocks]
+    _hold_spectral_norms(torch, net, module)
     return module
 
 

@@ -12,14 +12,15 @@ namespace {
 
 using nn::Network;
 
-// (name, kind, options, source, second) of every node
+// (name, kind, options, source, second, parametrization, its options) of every node
 std::vector<nn::NodeSpec> unpack_specs(const py::sequence &items) {
-  using Item = std::tuple<std::string, std::string, std::map<std::string, double>, std::int64_t,
-                          std::int64_t>;
+  using Options = std::map<std::string, double>;
+  using Item = std::tuple<std::string, std::string, Options, std::int64_t, std::int64_t,
+                          std::string, Options>;
   std::vector<nn::NodeSpec> specs;
   for (const py::handle item : items) {
-    const auto [name, kind, options, source, second] = item.cast<Item>();
-    specs.push_back({name, {kind, options}, source, second});
+    const auto [name, kind, options, source, second, map, map_options] = item.cast<Item>();
+    specs.push_back({name, {kind, options}, source, second, {map, map_options}});
   }
   return specs;
 }
@@ -59,8 +60,9 @@ py::list activations(const Network<T> &network, const py::object &theta, const p
   nn::Tape<T> tape(network, rows.shape(0), nn::Keep::outputs, 0);
   {
     const py::gil_scoped_release release;
-    nn::forward(network, nn::Team{true, nullptr, training}, rows.shape(0),
-                nn::Point<T>{t.data(), b.data(), training}, rows.data(), tape);
+    AlignedVector<T> space;
+    const auto at = nn::with_weights(network, nn::Point<T>{t.data(), b.data(), training}, space);
+    nn::forward(network, nn::Team{true, nullptr, training}, rows.shape(0), at, rows.data(), tape);
   }
   py::list list;
   for (std::size_t i = 0; i < network.depth(); ++i) {
@@ -69,6 +71,15 @@ py::list activations(const Network<T> &network, const py::object &theta, const p
     list.append(out);
   }
   return list;
+}
+
+// The buffers of parametrizations after θ has moved, as at the end of a training step.
+template <class T>
+void update_buffers(const Network<T> &network, const py::object &theta, py::array buffers) {
+  const auto t = input<T>(theta, "theta", {network.size()});
+  T *running = inout<T>(buffers, "buffers", {network.buffer_size()}).data();
+  const py::gil_scoped_release release;
+  network.map().update_buffers(t.data(), running);
 }
 
 template <class T> void bind_type(py::module_ &m, const char *name) {
@@ -86,6 +97,7 @@ template <class T> void bind_type(py::module_ &m, const char *name) {
       .def_property_readonly("buffer_starts", &Network<T>::buffer_starts)
       .def("coupled", &Network<T>::coupled, py::arg("training"))
       .def("check_batch", &Network<T>::check_batch, py::arg("rows"), py::arg("training"))
+      .def("update_buffers", &update_buffers<T>, py::arg("theta"), py::arg("buffers").noconvert())
       .def("predict", &predict<T>, py::arg("theta"), py::arg("buffers"), py::arg("X"))
       .def("activations", &activations<T>, py::arg("theta"), py::arg("buffers"), py::arg("X"),
            py::arg("training"));

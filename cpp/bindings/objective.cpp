@@ -45,7 +45,8 @@ template <class T>
 Shared<T> make_objective(std::shared_ptr<nn::Network<T>> network, const std::string &loss,
                          const std::map<std::string, double> &options,
                          const std::vector<double> &class_weight, const py::object &x,
-                         const py::object &targets, const py::object &weight, double l2) {
+                         const py::object &targets, const py::object &weight, double l2,
+                         double spectral_penalty) {
   auto bound = std::make_shared<BoundObjective<T>>();
   const std::shared_ptr<const nn::Loss<T>> function =
       nn::make_loss<T>({loss, options, class_weight});
@@ -70,7 +71,8 @@ Shared<T> make_objective(std::shared_ptr<nn::Network<T>> network, const std::str
     bound->weight = input<T>(weight, "sample_weight", {rows});
     data.targets.weight = bound->weight.data();
   }
-  bound->objective = std::make_unique<nn::Objective<T>>(std::move(network), function, data, l2);
+  bound->objective =
+      std::make_unique<nn::Objective<T>>(std::move(network), function, data, l2, spectral_penalty);
   return bound;
 }
 
@@ -244,7 +246,7 @@ template <class T> void bind_type(py::module_ &m, const std::string &prefix) {
   py::class_<BoundObjective<T>, Shared<T>>(m, (prefix + "Objective").c_str())
       .def(py::init(&make_objective<T>), py::arg("network"), py::arg("loss"), py::arg("options"),
            py::arg("class_weight"), py::arg("X"), py::arg("y"), py::arg("sample_weight"),
-           py::arg("l2"))
+           py::arg("l2"), py::arg("spectral_penalty"))
       .def("loss", &loss<T>, py::arg("theta"), py::arg("buffers"), py::arg("training"),
            py::arg("batch"))
       .def("gradient", &gradient<T>, py::arg("theta"), py::arg("buffers"), py::arg("training"),

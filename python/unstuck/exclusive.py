@@ -5,10 +5,37 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Any
+
+from numpy.typing import NDArray
 
 from .errors import BusyError
 
 _PATIENCE = 0.5  # seconds that a quick access waits for another quick one
+_moved: set[int] = set()  # addresses of the points that runs are moving
+_choosing = threading.Lock()
+
+
+@contextlib.contextmanager
+def moving(theta: NDArray[Any], call: str) -> Iterator[None]:
+    """Marks the body in which the run that calls `call` moves the point `theta`.
+
+    Raises:
+        BusyError: another run is moving it.
+    """
+    address = int(theta.ctypes.data)
+    with _choosing:
+        if address in _moved:
+            raise BusyError(
+                f"`{call}`: another run is training the same network now; wait for it, or train a fork() or another "
+                "network"
+            )
+        _moved.add(address)
+    try:
+        yield
+    finally:
+        with _choosing:
+            _moved.discard(address)
 
 
 class Exclusive:

@@ -40,7 +40,7 @@ class StepRecord:
 
 
 class NetworkLandscape:
-    """L(θ) = mean loss of a network over data, plus ½·l2·‖θ‖².
+    """L(θ) = mean loss of a network over data, plus ½·l2·‖θ‖² and ½·spectral_penalty·Σ σ(W)².
 
     Args:
         net: the network; its `theta` is the current point, and stays untouched by every method but `train_steps`.
@@ -53,6 +53,10 @@ class NetworkLandscape:
         l2: weight of the penalty, ≥ 0.
         sample_weight: (N,) non-negative numbers; the mean divides by their sum over the batch.
         memory_budget: bytes that a Hessian operator may hold.
+        spectral_penalty: weight λ ≥ 0 of λ/2·Σ σ(W)² (1705.10941), σ the largest singular value of every layer's
+            weight as a matrix (outputs, everything else), of a parametrized one as the layer reads it. Value, gradient
+            λσ·uvᵀ and curvature are exact: every evaluation finds σ, u and v anew by a converged Lanczos run. Where σ
+            is not simple the gradient is one of several, and `hessian` refuses.
 
     Raises:
         ArgumentError, ArgumentTypeError: shapes, labels or dtypes do not fit; the message names the argument and row.
@@ -71,6 +75,7 @@ class NetworkLandscape:
         l2: float = 0.0,
         sample_weight: Any = None,
         memory_budget: int = 2**30,
+        spectral_penalty: float = 0.0,
     ) -> None:
         if not isinstance(net, Network):
             raise ArgumentTypeError(f"`net` must be an unstuck.nn.Network, got {type(net).__name__}")
@@ -80,7 +85,8 @@ class NetworkLandscape:
             raise ArgumentError(f'`mode` must be "eval" or "train", got {mode!r}')
         if isinstance(memory_budget, bool) or not isinstance(memory_budget, (int, np.integer)) or memory_budget <= 0:
             raise ArgumentError(f"`memory_budget` must be a positive number of bytes, got {memory_budget!r}")
-        self.net, self.loss_function, self.mode, self.l2 = net, loss, mode, _penalty(l2)
+        self.net, self.loss_function, self.mode, self.l2 = net, loss, mode, _penalty("l2", l2)
+        self.spectral_penalty = _penalty("spectral_penalty", spectral_penalty)
         self.memory_budget = min(int(memory_budget), 2**62)  # 64-bit sizes in the core
         self.n, self.dtype = net.n, net.dtype
         self._own_buffers: Array | None = None
@@ -100,10 +106,11 @@ class NetworkLandscape:
             self.y,
             self.sample_weight,
             self.l2,
+            self.spectral_penalty,
         )
 
     def __repr__(self) -> str:
-        penalty = f", l2={self.l2:g}" if self.l2 else ""
+        penalty = "".join(f", {x}={getattr(self, x):g}" for x in ("l2", "spectral_penalty") if getattr(self, x))
         return (
             f"NetworkLandscape(n={self.n}, dtype={self.dtype.name}, samples={self.samples}, "
             f"loss={self.loss_function!r}, mode={self.mode!r}{penalty})"
@@ -126,7 +133,7 @@ class NetworkLandscape:
         return twin
 
     def with_data(self, X: Any, y: Any, sample_weight: Any = None) -> NetworkLandscape:
-        """The same network and loss on other data, e.g. a validation set, without the penalty."""
+        """The same network and loss on other data, e.g. a validation set, without the penalties."""
         other = NetworkLandscape(
             self.net,
             self.loss_function,
@@ -156,6 +163,8 @@ class NetworkLandscape:
 
         Raises:
             BudgetError: not even the uncached product fits `memory_budget`.
+            ArgumentError: there is a `spectral_penalty`, and a weight's largest singular value is 0 or within 1e-6
+                (relative) of the next, where the penalty has no second derivative; the message names the weight.
         """
         point = check_theta(theta, self.n, self.dtype)
         try:
@@ -230,10 +239,11 @@ def _has_kink(layer: Layer | None) -> bool:
     )
 
 
-def _penalty(l2: Any) -> float:
-    if isinstance(l2, bool) or not isinstance(l2, (int, float, np.integer, np.floating)) or not 0 <= l2 < np.inf:
-        raise ArgumentError(f"`l2` must be a finite number >= 0, got {l2!r}")
-    return float(l2)
+def _penalty(name: str, value: Any) -> float:
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not 0 <= value < np.inf:
+        raise ArgumentError(f"`{name}` must be a finite number >= 0, got {value!r}")
+    return float(value)
 
 
 def _samples(X: Any, net: Network) -> Array:

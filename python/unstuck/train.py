@@ -13,7 +13,7 @@ from . import serving
 from .atomic_file import as_path
 from .detached import Detached
 from .errors import ArgumentError, ArgumentTypeError, NonFiniteError
-from .exclusive import Exclusive
+from .exclusive import Exclusive, moving
 from .failure import Failure
 from .history import History
 from .interrupt import Interrupts
@@ -157,7 +157,7 @@ class Trainer(Updates):
 
         Raises:
             ArgumentTypeError: `progress` is not callable.
-            BusyError: this run is being trained already.
+            BusyError: this run is being trained already, or another run trains the same network.
             NonFiniteError: the loss or the gradient of an update is NaN or infinite. Nothing of that update
                 is applied, the message names its number and the parameter block, and `failure` keeps them.
             KeyboardInterrupt: on Ctrl-C, within half a second plus one update. The update under way is either
@@ -170,7 +170,8 @@ class Trainer(Updates):
         done, last_call = 0, time.perf_counter()
         from .doctor.plateau import watched_for_plateaus
 
-        with self._exclusive.long("fit"), Interrupts() as interrupts, watched_for_plateaus(self, unstick):
+        busy = self._exclusive.long("fit")
+        with busy, moving(self.theta, "fit"), Interrupts() as interrupts, watched_for_plateaus(self, unstick):
             self.failure = None
             if total and self._validation_is_due():
                 self._validate(interrupts)

@@ -27,12 +27,15 @@ HessianProduct<T>::HessianProduct(const Objective<T> &objective, Point<T> point,
   if (chosen.index)
     index_.assign(chosen.index, chosen.index + chosen.count);
   const Network<T> &network = objective_.network();
-  const std::int64_t size = static_cast<std::int64_t>(sizeof(T)), n = network.size();
+  const std::int64_t size = static_cast<std::int64_t>(sizeof(T)), n = network.weights();
   const std::int64_t loss_row = objective_.loss_function().saved_per_row(network.outputs());
   const std::int64_t gathered = chosen.index ? network.inputs() + network.outputs() + 2 : 0;
   const std::int64_t row = Tape<T>::per_row(network, Keep::curvature, loss_row) + gathered;
   const std::int64_t tangent = TangentTape<T>::per_row(network) * plan_.chunk_rows;
-  const std::int64_t fixed = size * (tangent + n * (plan_.groups + 1));
+  const std::int64_t maps =
+      (mapped() ? 4 * size * n : 0) +
+      (objective.spectral() ? SpectralCurvature<T>::bytes(*objective.spectral()) : 0);
+  const std::int64_t fixed = size * (tangent + n * (plan_.groups + 1)) + maps;
   report_ = {false, plan_.tiles, fixed + size * row * plan_.chunk_rows, plan_.chunk_rows, 0};
   report_.minimum = report_.bytes;
   require(
@@ -42,6 +45,7 @@ HessianProduct<T>::HessianProduct(const Objective<T> &objective, Point<T> point,
           ? ", because in training its batch is one function that is never cut into chunks; pass "
             "a smaller `batch` or use mode=\"eval\""
           : "");
+  differentiate_weights(poll);
   const std::int64_t all =
       product(size * row, plan_.groups * plan_.chunks_per_group() * plan_.chunk_rows,
               "the kept primal pass");
@@ -53,6 +57,19 @@ HessianProduct<T>::HessianProduct(const Objective<T> &objective, Point<T> point,
   part_bytes_ = std::min(kPartBytes, memory_budget - report_.bytes + size * n * plan_.groups);
 }
 
+// ω, ∂L/∂ω and the spectral penalty's second derivative, where there are such.
+template <class T> void HessianProduct<T>::differentiate_weights(const Poll &poll) {
+  if (mapped()) {
+    with_weights(objective_.network(), Point<T>{theta_.data(), buffers_.data(), training_},
+                 weights_);
+    d_weights_.resize(weights_.size());
+    Workspace<T> space;
+    objective_.weight_gradient(point(), selection(), d_weights_.data(), space, poll);
+  }
+  if (objective_.spectral())
+    spectral_.emplace(*objective_.spectral(), weights());
+}
+
 // Forward, loss, δ of every layer and bends of one chunk.
 template <class T>
 void HessianProduct<T>::primal(Team team, Plan::Range range, Tape<T> &tape,
@@ -61,7 +78,7 @@ void HessianProduct<T>::primal(Team team, Plan::Range range, Tape<T> &tape,
   forward(network, team, range.count, point(), rows.x, tape);
   objective_.loss_function().forward(range.count, network.outputs(), tape.h.back(), rows.targets,
                                      denominator_, tape.delta.back(), tape.loss);
-  backward(network, team, range.count, theta_.data(), rows.x, tape, static_cast<T *>(nullptr));
+  backward(network, team, range.count, weights(), rows.x, tape, static_cast<T *>(nullptr));
   keep_bends(network, team, range.count, rows.x, tape);
 }
 
@@ -94,10 +111,10 @@ template <class T>
 void HessianProduct<T>::add_product(Team team, Plan::Range range, const Tape<T> &tape, const T *x,
                                     const T *v, TangentTape<T> &tangent, T *result) const {
   const Network<T> &network = objective_.network();
-  tangent_forward(network, team, range.count, theta_.data(), v, x, tape, tangent);
+  tangent_forward(network, team, range.count, weights(), v, x, tape, tangent);
   objective_.loss_function().tangent(range.count, network.outputs(), tape.loss, tangent.r_h.back(),
                                      tangent.r_delta.back());
-  tangent_backward(network, team, range.count, theta_.data(), v, x, tape, tangent, result);
+  tangent_backward(network, team, range.count, weights(), v, x, tape, tangent, result);
 }
 
 template <class T> void HessianProduct<T>::prepare_slots() {
@@ -119,7 +136,9 @@ template <class T> void HessianProduct<T>::prepare_slots() {
 template <class T>
 void HessianProduct<T>::apply(const T *vectors, std::int64_t count, T *products, const Poll &poll) {
   prepare_slots();
-  const std::int64_t n = size(), one = plan_.groups * n * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t n = size(), one = (plan_.groups + (mapped() ? 2 : 0)) *
+                                       objective_.network().weights() *
+                                       static_cast<std::int64_t>(sizeof(T));
   std::int64_t block = std::max<std::int64_t>(1, part_bytes_ / one);
   if (!plan_.tiles) // tiles poll within a chunk
     block = std::min(
@@ -131,13 +150,50 @@ void HessianProduct<T>::apply(const T *vectors, std::int64_t count, T *products,
 template <class T>
 void HessianProduct<T>::apply_block(const T *vectors, std::int64_t count, T *products,
                                     const Poll &poll) {
-  const std::int64_t n = size(), chunks = plan_.chunks_per_group(),
+  if (mapped())
+    return apply_mapped(vectors, count, products, poll);
+  multiply(vectors, count, products, objective_.l2(), poll);
+  for (std::int64_t j = 0; j < count && spectral_; ++j)
+    spectral_->add_product(vectors + j * size(), products + j * size());
+}
+
+// Through ω: RΩ = Φ'(θ)v, the product there, and back.
+template <class T>
+void HessianProduct<T>::apply_mapped(const T *vectors, std::int64_t count, T *products,
+                                     const Poll &poll) {
+  const WeightMap<T> &map = objective_.network().map();
+  const std::int64_t n = size(), m = objective_.network().weights();
+  const auto block = static_cast<std::size_t>(count * m);
+  if (r_weights_.size() < block) {
+    r_weights_.resize(block);
+    r_d_weights_.resize(block);
+  }
+  for (std::int64_t j = 0; j < count; ++j)
+    map.tangent(theta_.data(), buffers_.data(), vectors + j * n, r_weights_.data() + j * m);
+  multiply(r_weights_.data(), count, r_d_weights_.data(), 0.0, poll);
+  const T l2 = static_cast<T>(objective_.l2());
+  for (std::int64_t j = 0; j < count; ++j) {
+    T *r_d_weights = r_d_weights_.data() + j * m, *product = products + j * n;
+    const T *v = vectors + j * n;
+    if (spectral_)
+      spectral_->add_product(r_weights_.data() + j * m, r_d_weights);
+    map.product(theta_.data(), buffers_.data(), v, d_weights_.data(), r_d_weights, product);
+    for (std::int64_t i = 0; i < n && l2 != T(0); ++i)
+      product[i] += l2 * v[i];
+  }
+}
+
+// Of the mean loss and ½·penalty·‖ω‖², in ω.
+template <class T>
+void HessianProduct<T>::multiply(const T *vectors, std::int64_t count, T *products, double penalty,
+                                 const Poll &poll) {
+  const std::int64_t n = objective_.network().weights(), chunks = plan_.chunks_per_group(),
                      in = objective_.network().inputs(), out = objective_.network().outputs();
   const bool direct = plan_.groups == 1; // into `products`, which starts at l2·v
   if (!direct && std::ssize(parts_) < plan_.groups * count * n)
     parts_.resize(static_cast<std::size_t>(plan_.groups * count * n));
   T *const parts = direct ? products : parts_.data();
-  const T l2 = static_cast<T>(objective_.l2());
+  const T l2 = static_cast<T>(penalty);
   const std::int64_t ranges = (n + kRange - 1) / kRange;
   if (direct)
     parallel_ranges(count * n, kRange, count * n / 4, [&](std::int64_t begin, std::int64_t end) {

@@ -1,4 +1,4 @@
-// The four passes over the layers of a network, and the memory they use.
+// A network's layout, and the four passes over its layers.
 #include "unstuck/nn/network.hpp"
 
 #include <algorithm>
@@ -9,6 +9,13 @@ namespace unstuck::nn {
 namespace {
 
 constexpr std::int64_t kMostParameters = std::int64_t{1} << 48; // sums of sizes cannot overflow
+
+// Whether a parameter mixes features; that of a normalisation scales them, whatever its axes.
+bool is_matrix(const std::string &kind, const ParameterShape &parameter) {
+  const auto scales = normalization_kinds();
+  return parameter.name == "weight" && parameter.shape.size() >= 2 &&
+         std::find(scales.begin(), scales.end(), kind) == scales.end();
+}
 
 } // namespace
 
@@ -38,24 +45,76 @@ template <class T> void Network<T>::add(const NodeSpec &spec) {
     require(false, "layer ", spec.name, ": ", error.what());
   }
   names_.push_back(spec.name);
-  Place place{size_, buffer_size_, {spec.source}, {spec.second}};
+  Place place{weights_, buffer_size_, {spec.source}, {spec.second}};
   require(spec.second == kNone || width_at(spec.second) == width_at(spec.source), "layer ",
           spec.name, " adds ", width_at(spec.source), " features to ", width_at(spec.second));
-  for (const auto &buffer : layers_.back()->buffers()) {
+  add_buffers(spec.name, layers_.back()->buffers());
+  add_parameters(spec);
+  place.live = weights_ > place.weights || live(place.source) || live(place.second);
+  places_.push_back(place);
+}
+
+// A parametrized weight's parameters stand behind the layer's others, as in PyTorch.
+template <class T> void Network<T>::add_parameters(const NodeSpec &spec) {
+  const ParameterShape *parametrized = nullptr;
+  std::int64_t at = 0;
+  const std::vector<ParameterShape> parameters = layers_.back()->parameters();
+  for (const ParameterShape &parameter : parameters) {
+    const std::int64_t size = parameter.size();
+    const bool matrix = is_matrix(spec.layer.kind, parameter);
+    if (matrix)
+      matrices_.push_back({spec.name + ".weight", weights_, parameter.shape.front(),
+                           size / parameter.shape.front()});
+    if (matrix && !spec.parametrization.kind.empty()) {
+      parametrized = &parameter;
+      at = weights_;
+    } else {
+      map_.copy(size_, weights_, size);
+      add_parameter(spec.name, parameter);
+    }
+    weights_ += size;
+  }
+  if (parametrized)
+    add_parametrized(spec, *parametrized, at);
+  else
+    require(spec.parametrization.kind.empty(), "layer ", spec.name, ": ", spec.parametrization.kind,
+            " needs a layer with a weight matrix, ", spec.layer.kind, " has none");
+}
+
+template <class T>
+void Network<T>::add_parametrized(const NodeSpec &spec, const ParameterShape &weight,
+                                  std::int64_t at) {
+  std::unique_ptr<Parametrization<T>> parametrization;
+  try {
+    parametrization = make_parametrization<T>(spec.parametrization, weight);
+  } catch (const ArgumentError &error) {
+    require(false, "layer ", spec.name, ": ", error.what());
+  }
+  const std::int64_t begin = size_, buffers = buffer_size_;
+  for (const ParameterShape &parameter : parametrization->parameters())
+    add_parameter(spec.name, parameter);
+  add_buffers(spec.name, parametrization->buffers());
+  map_.add(std::move(parametrization), begin, at, buffers);
+}
+
+template <class T>
+void Network<T>::add_parameter(const std::string &name, const ParameterShape &parameter) {
+  const std::int64_t begin = size_;
+  size_ += parameter.size();
+  require(size_ <= kMostParameters, "the layers hold more than 2^48 parameters");
+  blocks_.push_back({name + "." + parameter.name, begin, size_, parameter.shape});
+}
+
+template <class T>
+void Network<T>::add_buffers(const std::string &name,
+                             const std::vector<typename Layer<T>::Buffer> &buffers) {
+  for (const auto &buffer : buffers) {
     const std::int64_t begin = buffer_size_;
     buffer_size_ += buffer.parameter.size();
     buffer_blocks_.push_back(
-        {spec.name + "." + buffer.parameter.name, begin, buffer_size_, buffer.parameter.shape});
+        {name + "." + buffer.parameter.name, begin, buffer_size_, buffer.parameter.shape});
     buffer_starts_.push_back(buffer.start);
   }
-  for (const ParameterShape &parameter : layers_.back()->parameters()) {
-    const std::int64_t begin = size_;
-    size_ += parameter.size();
-    require(size_ <= kMostParameters, "the layers hold more than 2^48 parameters");
-    blocks_.push_back({spec.name + "." + parameter.name, begin, size_, parameter.shape});
-  }
-  place.live = size_ > place.parameters || live(place.source) || live(place.second);
-  places_.push_back(place);
 }
 
 // Backwards, the first reader of a node writes its derivative and the others add theirs.
@@ -98,7 +157,7 @@ template <class T> void Network<T>::assign_slots() {
 }
 
 template <class T> PassCost Network<T>::cost() const {
-  PassCost cost{size_, 0, width()};
+  PassCost cost{weights_, 0, width()};
   for (const auto &layer : layers_)
     cost.work += layer->work_per_row();
   return cost;
@@ -126,75 +185,12 @@ template <class T> std::int64_t Network<T>::width() const {
 }
 
 template <class T>
-std::int64_t Tape<T>::per_row(const Network<T> &network, Keep keep, std::int64_t loss_per_row) {
-  std::int64_t sum = network.width();
-  for (std::size_t i = 0; i < network.depth() && keep != Keep::outputs; ++i) {
-    sum += network.layer(i).slope_per_row();
-    if (keep == Keep::curvature)
-      sum += network.layer(i).bend_per_row();
-  }
-  return keep == Keep::outputs ? sum : sum + network.width() + network.waiting() + loss_per_row;
-}
-
-template <class T> std::int64_t Tape<T>::per_pass(const Network<T> &network) {
-  std::int64_t sum = 0;
-  for (std::size_t i = 0; i < network.depth(); ++i)
-    sum += network.layer(i).slope_per_pass();
-  return sum;
-}
-
-template <class T>
-Tape<T>::Tape(const Network<T> &network, std::int64_t row_count, Keep keep,
-              std::int64_t loss_per_row)
-    : memory(static_cast<std::size_t>(
-          product(row_count, per_row(network, keep, loss_per_row), "a pass") + per_pass(network) +
-          static_cast<std::int64_t>(4 * network.depth() + 2) * aligned_size<T>(1))),
-      rows(row_count) {
-  T *next = memory.data();
-  const auto take = [&](std::int64_t per_row, bool wanted, std::int64_t besides = 0) {
-    const std::int64_t size = (wanted ? per_row * row_count : 0) + besides;
-    T *here = size > 0 ? next : nullptr;
-    next += aligned_size<T>(size);
-    return here;
-  };
-  for (std::size_t i = 0; i < network.depth(); ++i) {
-    const Layer<T> &layer = network.layer(i);
-    h.push_back(take(layer.outputs(), true));
-    slope.push_back(take(layer.slope_per_row(), keep != Keep::outputs, layer.slope_per_pass()));
-    delta.push_back(take(layer.outputs(), keep != Keep::outputs));
-    bend.push_back(take(layer.bend_per_row(), keep == Keep::curvature));
-  }
-  loss = take(loss_per_row, keep == Keep::curvature);
-  waiting = take(network.waiting(), keep != Keep::outputs);
-}
-
-template <class T> std::int64_t TangentTape<T>::per_row(const Network<T> &network) {
-  std::int64_t sum = network.width() + network.waiting();
-  for (const std::int64_t width : network.slots())
-    sum += width;
-  return sum;
-}
-
-template <class T>
-TangentTape<T>::TangentTape(const Network<T> &network, std::int64_t rows)
-    : memory(static_cast<std::size_t>(
-          product(rows, per_row(network), "a tangent pass") +
-          static_cast<std::int64_t>(network.depth() + network.slots().size() + 1) *
-              aligned_size<T>(1))) {
-  T *next = memory.data();
-  const auto take = [&](std::int64_t per_row) {
-    T *here = next;
-    next += aligned_size<T>(rows * per_row);
-    return here;
-  };
-  for (std::size_t i = 0; i < network.depth(); ++i)
-    r_h.push_back(take(network.layer(i).outputs()));
-  std::vector<T *> buffers;
-  for (const std::int64_t width : network.slots())
-    buffers.push_back(take(width));
-  for (std::size_t i = 0; i < network.depth(); ++i)
-    r_delta.push_back(network.live(i) ? buffers[network.slot(i)] : nullptr);
-  waiting = take(network.waiting());
+Point<T> with_weights(const Network<T> &network, Point<T> point, AlignedVector<T> &space) {
+  if (network.map().identity())
+    return point;
+  space.resize(static_cast<std::size_t>(network.weights()));
+  network.map().weights(point.theta, point.buffers, space.data());
+  return {space.data(), point.buffers, point.training};
 }
 
 namespace {
@@ -343,8 +339,7 @@ void tangent_backward(const Network<T> &network, Team team, std::int64_t rows, c
 
 #define UNSTUCK_INSTANTIATE(T)                                                                     \
   template class Network<T>;                                                                       \
-  template struct Tape<T>;                                                                         \
-  template struct TangentTape<T>;                                                                  \
+  template Point<T> with_weights<T>(const Network<T> &, Point<T>, AlignedVector<T> &);             \
   template void forward<T>(const Network<T> &, Team, std::int64_t, Point<T>, const T *,            \
                            Tape<T> &);                                                             \
   template void update_buffers<T>(const Network<T> &, std::int64_t, const Tape<T> &, T *);         \

@@ -53,8 +53,12 @@ Rows<T> Gathered<T>::fill(const Data<T> &data, Selection selection, Plan::Range 
 
 template <class T>
 Objective<T>::Objective(std::shared_ptr<const Network<T>> network,
-                        std::shared_ptr<const Loss<T>> loss, Data<T> data, double l2)
-    : network_(std::move(network)), loss_(std::move(loss)), data_(data), l2_(l2) {}
+                        std::shared_ptr<const Loss<T>> loss, Data<T> data, double l2,
+                        double spectral)
+    : network_(std::move(network)), loss_(std::move(loss)), data_(data), l2_(l2) {
+  if (spectral != 0.0)
+    spectral_.emplace(spectral, network_->matrices());
+}
 
 template <class T> double Objective<T>::denominator(Selection selection) const {
   double sum = 0.0;
@@ -85,7 +89,7 @@ void Objective<T>::prepare(const Plan &plan, Keep keep, Workspace<T> &space) con
 template <class T>
 double Objective<T>::run_chunks(const Plan &plan, Point<T> point, Selection selection, T *gradients,
                                 Workspace<T> &space, const Poll &poll) const {
-  const std::int64_t n = network_->size(), in = network_->inputs(), out = network_->outputs();
+  const std::int64_t n = network_->weights(), in = network_->inputs(), out = network_->outputs();
   const double total = denominator(selection);
   network_->check_batch(selection.count, point.training);
   const std::int64_t work = network_->cost().work;
@@ -136,18 +140,21 @@ template <class T>
 double Objective<T>::loss(Point<T> point, Selection selection, Workspace<T> &space,
                           const Poll &poll) const {
   const Plan plan(selection.count, network_->cost(), coupled(point));
+  const Point<T> at = with_weights(*network_, point, space.weights);
   prepare(plan, Keep::outputs, space);
-  return run_chunks(plan, point, selection, nullptr, space, poll) + penalty(point.theta);
+  const double loss = run_chunks(plan, at, selection, nullptr, space, poll);
+  const double spectral = spectral_ ? spectral_->add_gradient(at.theta, nullptr) : 0.0;
+  return loss + spectral + penalty(point.theta);
 }
 
+// The mean loss; its gradient is the sum of the groups' in `space.gradients`, or in `sum` when
+// there is one group.
 template <class T>
-typename Objective<T>::Value Objective<T>::gradient(Point<T> point, Selection selection,
-                                                    T *gradient, Workspace<T> &space,
-                                                    const Poll &poll) const {
-  const Plan plan(selection.count, network_->cost(), coupled(point));
-  const std::int64_t n = network_->size();
+double Objective<T>::run_gradients(const Plan &plan, Point<T> point, Selection selection, T *sum,
+                                   Workspace<T> &space, const Poll &poll) const {
+  const std::int64_t n = network_->weights();
   prepare(plan, Keep::slopes, space);
-  T *parts = gradient;
+  T *parts = sum;
   if (plan.groups > 1) {
     if (static_cast<std::int64_t>(space.gradients.size()) < plan.groups * n)
       space.gradients.resize(
@@ -158,8 +165,7 @@ typename Objective<T>::Value Objective<T>::gradient(Point<T> point, Selection se
                   [parts](std::int64_t begin, std::int64_t end) {
                     std::fill(parts + begin, parts + end, T(0));
                   });
-  const double loss = run_chunks(plan, point, selection, parts, space, poll);
-  return finish(plan, loss, point.theta, gradient, space);
+  return run_chunks(plan, point, selection, parts, space, poll);
 }
 
 // gradient[begin … end) = Σ groups + l2·θ; `parts` null: the gradient already holds the sum.
@@ -196,20 +202,55 @@ template <class T> static double sum_of_squares(const T *x, std::int64_t n) {
 
 // gradient = Σ groups + l2·θ, and its squared norm while it is in the cache.
 template <class T>
-typename Objective<T>::Value Objective<T>::finish(const Plan &plan, double loss, const T *theta,
+typename Objective<T>::Value Objective<T>::finish(std::int64_t groups, double loss, const T *theta,
                                                   T *gradient, Workspace<T> &space) const {
   const std::int64_t n = network_->size(), ranges = (n + kRange - 1) / kRange;
   space.squares.assign(static_cast<std::size_t>(ranges), 0.0);
-  const T *parts = plan.groups > 1 ? space.gradients.data() : nullptr;
-  parallel_blocks(ranges, n * plan.groups / 4, [&](std::int64_t range, int) {
+  const T *parts = groups > 1 ? space.gradients.data() : nullptr;
+  parallel_blocks(ranges, n * groups / 4, [&](std::int64_t range, int) {
     const std::int64_t begin = range * kRange, end = std::min(n, begin + kRange);
-    add_groups(parts, plan.groups, n, static_cast<T>(l2_), theta, begin, end, gradient);
+    add_groups(parts, groups, n, static_cast<T>(l2_), theta, begin, end, gradient);
     space.squares[static_cast<std::size_t>(range)] = sum_of_squares(gradient + begin, end - begin);
   });
   double square = 0.0;
   for (const double part : space.squares)
     square += part;
   return {loss + penalty(theta), square};
+}
+
+template <class T>
+double Objective<T>::weight_gradient(Point<T> point, Selection selection, T *d_weights,
+                                     Workspace<T> &space, const Poll &poll) const {
+  const Plan plan(selection.count, network_->cost(), coupled(point));
+  const double loss = run_gradients(plan, point, selection, d_weights, space, poll);
+  const std::int64_t n = network_->weights();
+  if (plan.groups > 1)
+    parallel_ranges(n, kRange, n * plan.groups / 4, [&](std::int64_t begin, std::int64_t end) {
+      add_groups<T>(space.gradients.data(), plan.groups, n, T(0), nullptr, begin, end, d_weights);
+    });
+  return spectral_ ? loss + spectral_->add_gradient(point.theta, d_weights) : loss;
+}
+
+template <class T>
+typename Objective<T>::Value Objective<T>::gradient(Point<T> point, Selection selection,
+                                                    T *gradient, Workspace<T> &space,
+                                                    const Poll &poll) const {
+  const WeightMap<T> &map = network_->map();
+  if (map.identity() && !spectral_) {
+    const Plan plan(selection.count, network_->cost(), coupled(point));
+    const double loss = run_gradients(plan, point, selection, gradient, space, poll);
+    return finish(plan.groups, loss, point.theta, gradient, space);
+  }
+  T *d_weights = gradient;
+  if (!map.identity()) {
+    space.d_weights.resize(static_cast<std::size_t>(network_->weights()));
+    d_weights = space.d_weights.data();
+  }
+  const Point<T> at = with_weights(*network_, point, space.weights);
+  const double loss = weight_gradient(at, selection, d_weights, space, poll);
+  if (!map.identity())
+    map.gradient(point.theta, point.buffers, d_weights, gradient);
+  return finish(1, loss, point.theta, gradient, space);
 }
 
 template <class T>
@@ -225,6 +266,8 @@ void predict(const Network<T> &network, Point<T> point, const T *x, std::int64_t
   if (coupled && rows > 0)
     network.check_batch(rows, point.training);
   const Plan plan(rows, network.cost(), coupled);
+  AlignedVector<T> weights;
+  const Point<T> at = with_weights(network, point, weights);
   const int slots =
       plan.tiles ? 1 : static_cast<int>(std::min<std::int64_t>(thread_count(), plan.groups));
   std::vector<Tape<T>> tapes;
@@ -240,7 +283,7 @@ void predict(const Network<T> &network, Point<T> point, const T *x, std::int64_t
           if (range.count <= 0)
             return;
           Tape<T> &tape = tapes[static_cast<std::size_t>(slot)];
-          forward(network, Team{plan.tiles, &poll}, range.count, point,
+          forward(network, Team{plan.tiles, &poll}, range.count, at,
                   x + range.begin * network.inputs(), tape);
           std::copy_n(tape.h.back(), range.count * network.outputs(),
                       out + range.begin * network.outputs());

@@ -57,6 +57,7 @@ TrainingResult train(const Objective<T> &objective, T *theta, T *buffers,
     call.t = optimizer.updates + 1;
     call.gradient_norm = norm;
     optimizer.update->step(call);
+    objective.network().map().update_buffers(theta, buffers); // the next step's
     ++optimizer.updates;
     ++result.done;
   }

@@ -13,6 +13,7 @@ from .linear import Linear
 from .losses import MSE, BCEWithLogits, CrossEntropy, Huber, Loss
 from .network import Network
 from .normalization import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from .parametrization import SpectralNorm, WeightNorm, initialise_from_data
 from .pooling import AvgPool1d, AvgPool2d, GlobalAvgPool2d, MaxPool1d, MaxPool2d
 from .recompute import recompute_statistics
 
@@ -38,6 +39,9 @@ __all__ = [
     "RMSNorm",
     "GroupNorm",
     "InstanceNorm",
+    "WeightNorm",
+    "SpectralNorm",
+    "initialise_from_data",
     "ReLU",
     "LeakyReLU",
     "ELU",

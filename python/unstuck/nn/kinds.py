@@ -6,11 +6,11 @@ from dataclasses import fields
 from typing import Any
 
 from ..errors import ArgumentError
-from . import activation, batch_norm, containers, convolution, dropout, linear, normalization, pooling
+from . import activation, batch_norm, containers, convolution, dropout, linear, normalization, parametrization, pooling
 from .init import Initialiser
 from .layer import Layer
 
-_MODULES = (linear, convolution, normalization, batch_norm, activation, pooling, dropout, containers)
+_MODULES = (linear, convolution, normalization, batch_norm, activation, pooling, dropout, containers, parametrization)
 _DEEPEST = 50  # of layers in layers
 
 KINDS: dict[str, type[Layer]] = {

@@ -54,6 +54,10 @@ class Layer:
         """
         return {}
 
+    def start_buffers(self, shapes: dict[str, Shape], rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
+        """First values of those buffers that start at random, by name."""
+        return {}
+
 
 def size(name: str, value: Any, low: int = 1) -> int:
     """`value` as an integer in [low, 2^31), or an error that names it."""

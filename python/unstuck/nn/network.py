@@ -25,6 +25,7 @@ Array = NDArray[Any]
 
 _FORMAT = "unstuck.network"
 _SCHEMA = 1
+_POWER_ITERATIONS = 16  # of SpectralNorm at the start: PyTorch's 15, and that of its first step
 _CORES = {"float32": "Float32Network", "float64": "Float64Network"}
 
 
@@ -105,15 +106,35 @@ class Network:
         for name, where, shape in self.blocks:
             layer, _, parameter = name.rpartition(".")
             own.setdefault(layer, {})[parameter] = (where, shape)
+        theta = np.empty_like(self._theta)
         for node, stream in zip(self._wiring.nodes, streams, strict=True):
             if node.layer is None or node.name not in own:
                 continue
             shapes = {name: shape for name, (_, shape) in own[node.name].items()}
-            values = node.layer.start(shapes, self.init, np.random.default_rng(stream))
+            try:
+                values = node.layer.start(shapes, self.init, np.random.default_rng(stream))
+            except ArgumentError as error:
+                raise ArgumentError(f"layer {node.name}: {error}") from None
             for name, (where, _) in own[node.name].items():
-                self._theta[where] = values[name].ravel()
-        for (_, where, _), start in zip(self.buffer_blocks, self._core.buffer_starts, strict=True):
+                theta[where] = values[name].ravel()
+        self._theta[:] = theta
+        self._start_buffers(streams)
+
+    def _start_buffers(self, streams: list[np.random.SeedSequence]) -> None:
+        own: dict[str, dict[str, tuple[int, ...]]] = {}
+        for (block, where, shape), start in zip(self.buffer_blocks, self._core.buffer_starts, strict=True):
             self._buffers[where] = start
+            layer, _, name = block.rpartition(".")
+            own.setdefault(layer, {})[name] = shape
+        places = {block: where for block, where, _ in self.buffer_blocks}
+        for node, stream in zip(self._wiring.nodes, streams, strict=True):
+            if node.layer is None or node.name not in own:
+                continue
+            rng = np.random.default_rng(stream.spawn(1)[0])
+            for name, value in node.layer.start_buffers(own[node.name], rng).items():
+                self._buffers[places[f"{node.name}.{name}"]] = value.ravel()
+        for _ in range(_POWER_ITERATIONS):
+            self._core.update_buffers(self._theta, self._buffers)
 
     def block(self, name: str) -> Array:
         """The live view of one named block, in its own shape, e.g. net.block("0.weight")."""

@@ -31,6 +31,7 @@ class Node:
     source: int
     second: int
     shape: Shape
+    parametrization: tuple[str, dict[str, float]] = ("", {})  # of the layer's weight
 
     @property
     def title(self) -> str:
@@ -73,9 +74,9 @@ class Wiring:
             text = str(error)
             raise ArgumentError(text if text.startswith("layer ") else f"layer {name}: {text}") from None
 
-    def specs(self) -> list[tuple[str, str, dict[str, float], int, int]]:
+    def specs(self) -> list[tuple[str, str, dict[str, float], int, int, str, dict[str, float]]]:
         """What the core builds the network from."""
-        return [(n.name, n.kind, n.options, n.source, n.second) for n in self.nodes]
+        return [(n.name, n.kind, n.options, n.source, n.second, *n.parametrization) for n in self.nodes]
 
 
 def wire(layers: Sequence[Layer], input_shape: Shape) -> tuple[Wiring, Shape]:

@@ -2,6 +2,7 @@
 // fits.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "unstuck/nn/objective.hpp"
@@ -49,8 +50,13 @@ private:
                    TangentTape<T> &tangent, T *product) const;
   void keep_primal(const Poll &poll);
   void apply_block(const T *vectors, std::int64_t count, T *products, const Poll &poll);
+  void apply_mapped(const T *vectors, std::int64_t count, T *products, const Poll &poll);
+  void multiply(const T *vectors, std::int64_t count, T *products, double l2, const Poll &poll);
+  void differentiate_weights(const Poll &poll);
   void prepare_slots();
-  Point<T> point() const { return {theta_.data(), buffers_.data(), training_}; }
+  bool mapped() const { return !objective_.network().map().identity(); }
+  const T *weights() const { return mapped() ? weights_.data() : theta_.data(); } // ω
+  Point<T> point() const { return {weights(), buffers_.data(), training_}; }
   Team team(const Poll &poll, Plan::Range range) const {
     return {plan_.tiles, &poll, training_, range.begin};
   }
@@ -58,6 +64,9 @@ private:
 
   const Objective<T> &objective_;
   std::vector<T> theta_, buffers_;
+  AlignedVector<T> weights_, d_weights_;     // ω and ∂L/∂ω, where ω is not θ
+  AlignedVector<T> r_weights_, r_d_weights_; // of the vectors of one block
+  std::optional<SpectralCurvature<T>> spectral_;
   bool training_;
   std::vector<std::int64_t> index_;
   Plan plan_;

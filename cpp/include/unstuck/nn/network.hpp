@@ -8,6 +8,7 @@
 
 #include "unstuck/aligned.hpp"
 #include "unstuck/nn/layer.hpp"
+#include "unstuck/nn/parametrization.hpp"
 #include "unstuck/nn/plan.hpp"
 
 namespace unstuck::nn {
@@ -27,7 +28,17 @@ struct NodeSpec {
   std::string name; // "3.0": its parameters are "3.0.weight", "3.0.bias"
   LayerSpec layer;
   std::int64_t source = kInput, second = kNone;
+  LayerSpec parametrization = {}; // of the layer's weight; without a kind: none
 };
+
+// A layer's weight in ω as a matrix: (outputs, everything else).
+struct WeightMatrix {
+  std::string name;
+  std::int64_t begin, rows, columns;
+};
+
+// The parameters θ are what is trained, the weights ω what the layers read: ω = θ unless a layer's
+// weight is parametrized.
 
 template <class T> class Network {
 public:
@@ -38,8 +49,12 @@ public:
   std::int64_t size() const { return size_; } // number of parameters
   std::size_t depth() const { return layers_.size(); }
   const Layer<T> &layer(std::size_t i) const { return *layers_[i]; }
-  std::int64_t offset(std::size_t i) const { return places_[i].parameters; }
   const std::vector<Block> &blocks() const { return blocks_; }
+
+  std::int64_t weights() const { return weights_; }                       // numbers in ω
+  std::int64_t offset(std::size_t i) const { return places_[i].weights; } // of a layer in ω
+  const WeightMap<T> &map() const { return map_; }
+  const std::vector<WeightMatrix> &matrices() const { return matrices_; }
 
   // Buffers of all layers, laid out like the parameters.
   std::int64_t buffer_size() const { return buffer_size_; }
@@ -82,12 +97,16 @@ public:
 
 private:
   struct Place {
-    std::int64_t parameters = 0, buffers = 0;
+    std::int64_t weights = 0, buffers = 0;
     Edge source, second;
     bool live = false;
     std::size_t slot = 0;
   };
   void add(const NodeSpec &spec);
+  void add_parameters(const NodeSpec &spec);
+  void add_parametrized(const NodeSpec &spec, const ParameterShape &weight, std::int64_t at);
+  void add_parameter(const std::string &name, const ParameterShape &parameter);
+  void add_buffers(const std::string &name, const std::vector<typename Layer<T>::Buffer> &buffers);
   std::int64_t width_at(std::int64_t source) const;
   void order_derivatives();
   void assign_slots();
@@ -98,14 +117,21 @@ private:
   std::vector<Block> blocks_, buffer_blocks_;
   std::vector<double> buffer_starts_;
   std::vector<std::int64_t> slots_;
-  std::int64_t inputs_, size_ = 0, buffer_size_ = 0, waiting_ = 0;
+  WeightMap<T> map_;
+  std::vector<WeightMatrix> matrices_;
+  std::int64_t inputs_, size_ = 0, weights_ = 0, buffer_size_ = 0, waiting_ = 0;
 };
 
-// Where a network is evaluated, and how.
+// Where a network is evaluated, and how. The passes below take ω for θ, and derivatives along and
+// with respect to ω.
 template <class T> struct Point {
   const T *theta = nullptr, *buffers = nullptr;
   bool training = false;
 };
+
+// The point with ω for θ; `space` keeps ω where it is not θ itself.
+template <class T>
+Point<T> with_weights(const Network<T> &network, Point<T> point, AlignedVector<T> &space);
 
 // What a tape keeps beyond the layers' outputs.
 enum class Keep { outputs, slopes, curvature };

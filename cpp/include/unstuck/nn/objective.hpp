@@ -1,14 +1,17 @@
-// The objective: mean loss of a network over selected samples plus ½·l2·‖θ‖², with its gradient.
+// The objective: mean loss of a network over selected samples plus ½·l2·‖θ‖² and a spectral
+// penalty, with its gradient.
 #pragma once
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "unstuck/nn/loss.hpp"
 #include "unstuck/nn/network.hpp"
 #include "unstuck/nn/plan.hpp"
+#include "unstuck/nn/spectral_penalty.hpp"
 
 namespace unstuck::nn {
 
@@ -49,6 +52,7 @@ template <class T> struct Workspace {
   };
   std::vector<Slot> slots;
   std::vector<T> gradients;
+  AlignedVector<T> weights, d_weights; // ω and ∂L/∂ω, where ω is not θ
   std::vector<double> losses, squares;
 };
 
@@ -76,12 +80,13 @@ private:
 template <class T> class Objective {
 public:
   Objective(std::shared_ptr<const Network<T>> network, std::shared_ptr<const Loss<T>> loss,
-            Data<T> data, double l2);
+            Data<T> data, double l2, double spectral = 0.0);
 
   const Network<T> &network() const { return *network_; }
   const Loss<T> &loss_function() const { return *loss_; }
   const Data<T> &data() const { return data_; }
   double l2() const { return l2_; }
+  const SpectralPenalty<T> *spectral() const { return spectral_ ? &*spectral_ : nullptr; }
   Selection all() const { return {nullptr, data_.rows}; }
 
   double loss(Point<T> point, Selection selection, Workspace<T> &space, const Poll &poll) const;
@@ -92,6 +97,10 @@ public:
   };
   Value gradient(Point<T> point, Selection selection, T *gradient, Workspace<T> &space,
                  const Poll &poll) const;
+
+  // (mean loss + spectral penalty) at ω, which stands in `point` for θ; fills `d_weights` = ∂/∂ω.
+  double weight_gradient(Point<T> point, Selection selection, T *d_weights, Workspace<T> &space,
+                         const Poll &poll) const;
 
   // After a gradient in training on `space`: what layers keep of the batch that it saw.
   void update_buffers(std::int64_t rows, const Workspace<T> &space, T *buffers) const;
@@ -106,7 +115,9 @@ private:
   void prepare(const Plan &plan, Keep keep, Workspace<T> &space) const;
   double run_chunks(const Plan &plan, Point<T> point, Selection selection, T *gradients,
                     Workspace<T> &space, const Poll &poll) const;
-  Value finish(const Plan &plan, double loss, const T *theta, T *gradient,
+  double run_gradients(const Plan &plan, Point<T> point, Selection selection, T *sum,
+                       Workspace<T> &space, const Poll &poll) const;
+  Value finish(std::int64_t groups, double loss, const T *theta, T *gradient,
                Workspace<T> &space) const;
   double penalty(const T *theta) const;
 
@@ -114,6 +125,7 @@ private:
   std::shared_ptr<const Loss<T>> loss_;
   Data<T> data_;
   double l2_;
+  std::optional<SpectralPenalty<T>> spectral_;
 };
 
 // Outputs of the network for `rows` samples x into `out`.
