@@ -17,5 +17,8 @@ MODULES: dict[str, str] = {
     "batchnorm": "batchnorm",
     "why-batchnorm": "why_batchnorm",
     "norm-family": "norm_family",
+    "minimum-ratio": "minimum_ratio",
+    "dimension": "dimension",
+    "escape": "escape",
 }
 NAMES: tuple[str, ...] = tuple(MODULES)
