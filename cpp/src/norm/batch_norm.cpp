@@ -61,6 +61,11 @@ template <class T> double slope(const T *gamma, std::int64_t channel) {
   return gamma ? static_cast<double>(gamma[channel]) : 1.0;
 }
 
+// What a thread that works channel by channel reads next: fetched while it writes.
+template <class T> const T *next_channel(const Layout &layout, const T *x) {
+  return x + thread_count() * layout.run;
+}
+
 // {high, low, scale, shift} of a channel
 template <class T>
 std::array<T, 4> constants(double mean, double inverse_deviation, const Affine<T> &affine,
@@ -129,7 +134,7 @@ void batch_norm_forward(Shape shape, double epsilon, const T *x, Affine<T> affin
     return batch_norm_apply(shape, x, mean, inverse_deviation, affine, y);
   }
   const Deviations<T> deviations(layout, shape, x);
-  const Target<T> target(y, shape.size(), x, affine.residual);
+  const Target<T> target(y, shape.size(), next_channel(layout, x));
   with_form(affine, x, [&](const auto &apply) {
     parallel_blocks(shape.channels, shape.size(), [&](std::int64_t c, int) {
       deviations.moments(c, channel_sum<2>(layout, c, deviations.terms()), mean, variance);
@@ -177,7 +182,10 @@ template <class T> struct Backward {
       const auto d = static_cast<double>(delta(i));
       return Sums<2>{d, d * (static_cast<double>(in[i]) - mu[unit])};
     };
-    const Target<T> target(gradients.d_x, layout.size(), d_y, x);
+    const bool by_channel = layout.by_channel();
+    const Target<T> target(gradients.d_x, layout.size(),
+                           by_channel ? next_channel(layout, d_y) : d_y,
+                           by_channel ? next_channel(layout, x) : x);
     const auto value = [in = x, d_residual = gradients.d_residual,
                         delta](std::int64_t i, const std::array<T, 6> &c) {
       const T d = delta(i);
@@ -185,7 +193,7 @@ template <class T> struct Backward {
         d_residual[i] = d;
       return c[2] * d - c[3] - c[4] * (((in[i] - c[0]) - c[1]) * c[5]);
     };
-    if (layout.by_channel()) {
+    if (by_channel) {
       parallel_blocks(layout.units, 2 * layout.size(), [&](std::int64_t c, int) {
         write_channel(layout, c, constants(c, channel_sum<2>(layout, c, terms)), target, value);
       });

@@ -51,7 +51,7 @@ inline void stream_fence() {
 template <class T> inline void fetch(const std::array<const T *, 2> &reads, std::int64_t at) {
   for (const T *read : reads)
     if (read)
-      __builtin_prefetch(reinterpret_cast<const char *>(read + at) + kAhead, 0, 0);
+      __builtin_prefetch(reinterpret_cast<const char *>(read + at) + kAhead);
 }
 
 // out[begin + i] = value(i) for i = 0 … count−1.
