@@ -127,6 +127,14 @@ std::pair<double, py::array_t<T>> gradient(const Shared<T> &bound, const py::obj
   return {value, result};
 }
 
+nn::Curvature curvature(const std::string &kind) {
+  require(kind == "hessian" || kind == "gauss_newton" || kind == "fisher",
+          "`kind` must be hessian, gauss_newton or fisher, got ", kind);
+  return kind == "hessian"        ? nn::Curvature::hessian
+         : kind == "gauss_newton" ? nn::Curvature::gauss_newton
+                                  : nn::Curvature::fisher;
+}
+
 // A Hessian product that keeps its objective alive and lets one caller in at a time.
 template <class T> struct BoundHessian {
   Shared<T> owner;
@@ -135,9 +143,9 @@ template <class T> struct BoundHessian {
 };
 
 template <class T>
-std::shared_ptr<BoundHessian<T>> hessian(const Shared<T> &bound, const py::object &theta,
-                                         const py::object &buffers, bool training,
-                                         const py::object &batch, std::int64_t memory_budget) {
+std::shared_ptr<BoundHessian<T>>
+hessian(const Shared<T> &bound, const py::object &theta, const py::object &buffers, bool training,
+        const py::object &batch, std::int64_t memory_budget, const std::string &kind) {
   const auto t = input<T>(theta, "theta", {bound->objective->network().size()});
   const auto b = input<T>(buffers, "buffers", {bound->objective->network().buffer_size()});
   CArray<std::int64_t> keep;
@@ -147,8 +155,8 @@ std::shared_ptr<BoundHessian<T>> hessian(const Shared<T> &bound, const py::objec
   const auto poll = signal_poll();
   const py::gil_scoped_release release;
   result->product = std::make_unique<nn::HessianProduct<T>>(
-      *bound->objective, nn::Point<T>{t.data(), b.data(), training}, selection, memory_budget,
-      poll);
+      *bound->objective, nn::Point<T>{t.data(), b.data(), training}, selection, memory_budget, poll,
+      curvature(kind));
   return result;
 }
 
@@ -252,7 +260,7 @@ template <class T> void bind_type(py::module_ &m, const std::string &prefix) {
       .def("gradient", &gradient<T>, py::arg("theta"), py::arg("buffers"), py::arg("training"),
            py::arg("batch"))
       .def("hessian", &hessian<T>, py::arg("theta"), py::arg("buffers"), py::arg("training"),
-           py::arg("batch"), py::arg("memory_budget"))
+           py::arg("batch"), py::arg("memory_budget"), py::arg("kind"))
       .def("train", &train<T>, py::arg("theta"), py::arg("buffers").noconvert(), py::arg("update"),
            py::arg("hyper"), py::arg("slots"), py::arg("updates"), py::arg("order"),
            py::arg("batch_size"), py::arg("lr"), py::arg("clip_norm"),

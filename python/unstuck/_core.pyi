@@ -318,6 +318,7 @@ class Float32Objective:
         training: bool,
         batch: NDArray[Any] | None,
         memory_budget: int,
+        kind: str,
     ) -> Float32Hessian: ...
     def train(
         self,
@@ -359,6 +360,7 @@ class Float64Objective:
         training: bool,
         batch: NDArray[Any] | None,
         memory_budget: int,
+        kind: str,
     ) -> Float64Hessian: ...
     def train(
         self,

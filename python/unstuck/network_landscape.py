@@ -163,12 +163,38 @@ class NetworkLandscape:
 
         Raises:
             BudgetError: not even the uncached product fits `memory_budget`.
-            ArgumentError: there is a `spectral_penalty`, and a weight's largest singular value is 0 or within 1e-6
-                (relative) of the next, where the penalty has no second derivative; the message names the weight.
         """
+        return self._curvature("hessian", theta, batch)
+
+    def gauss_newton(self, theta: Any, batch: Any = None) -> HessianOperator:
+        """The generalised Gauss–Newton matrix Σ wᵢ·Jᵢᵀ(∂²ℓ/∂z²)Jᵢ + l2·I at a copy of θ, J = ∂z/∂θ.
+
+        What the Hessian would be if the network were linear in θ: never negative for convex losses, which all of
+        `unstuck.nn` are. Cost of a product: 4 matrix products per inner layer with the primal pass kept.
+        Source: N. Schraudolph (2002), Fast curvature matrix-vector products for second-order gradient descent.
+
+        Raises:
+            ArgumentError: the landscape has a spectral penalty.
+            BudgetError: not even the uncached product fits `memory_budget`.
+        """
+        return self._curvature("gauss_newton", theta, batch)
+
+    def fisher(self, theta: Any, batch: Any = None) -> HessianOperator:
+        """The empirical Fisher matrix Σ wᵢ·gᵢgᵢᵀ + l2·I at a copy of θ, gᵢ the gradient of sample i's loss.
+
+        The uncentred second moment of the samples' gradients, not the Fisher matrix itself: labels are those of the
+        data (Kunstner et al., arXiv 1905.12558). Cost: as `gauss_newton`.
+
+        Raises:
+            ArgumentError: the landscape has a spectral penalty, or couples samples in mode "train".
+            BudgetError: not even the uncached product fits `memory_budget`.
+        """
+        return self._curvature("fisher", theta, batch)
+
+    def _curvature(self, kind: str, theta: Any, batch: Any) -> HessianOperator:
         point = check_theta(theta, self.n, self.dtype)
         try:
-            core = self._core.hessian(point, *self._how(), _indices(batch), self.memory_budget)
+            core = self._core.hessian(point, *self._how(), _indices(batch), self.memory_budget, kind)
         except ArgumentError as error:
             if "memory_budget" in str(error):
                 raise BudgetError(str(error)) from None

@@ -1,4 +1,4 @@
-// Hessian products over many samples by either schedule, with the primal pass kept or made anew.
+// Curvature products over many samples by either schedule, with the primal pass kept or made anew.
 #include "unstuck/nn/hessian_product.hpp"
 
 #include <algorithm>
@@ -18,12 +18,18 @@ constexpr std::int64_t kPollVectors = 2; // of a block, however long one takes
 
 template <class T>
 HessianProduct<T>::HessianProduct(const Objective<T> &objective, Point<T> point, Selection chosen,
-                                  std::int64_t memory_budget, const Poll &poll)
-    : objective_(objective), theta_(point.theta, point.theta + objective.network().size()),
+                                  std::int64_t memory_budget, const Poll &poll, Curvature kind)
+    : objective_(objective), kind_(kind),
+      theta_(point.theta, point.theta + objective.network().size()),
       buffers_(point.buffers, point.buffers + objective.network().buffer_size()),
       training_(point.training),
       plan_(chosen.count, objective.network().cost(), objective.coupled(point)),
       denominator_(objective.denominator(chosen)) {
+  require(kind == Curvature::hessian || !objective.spectral(),
+          "`spectral_penalty` has no Gauss–Newton or Fisher matrix; leave it out of the landscape");
+  require(kind != Curvature::fisher || !objective.coupled(point),
+          "`fisher` needs a gradient of each sample, but in training this network's outputs are "
+          "coupled over the batch; use mode=\"eval\"");
   if (chosen.index)
     index_.assign(chosen.index, chosen.index + chosen.count);
   const Network<T> &network = objective_.network();
@@ -62,9 +68,11 @@ template <class T> void HessianProduct<T>::differentiate_weights(const Poll &pol
   if (mapped()) {
     with_weights(objective_.network(), Point<T>{theta_.data(), buffers_.data(), training_},
                  weights_);
-    d_weights_.resize(weights_.size());
-    Workspace<T> space;
-    objective_.weight_gradient(point(), selection(), d_weights_.data(), space, poll);
+    if (kind_ == Curvature::hessian) {
+      d_weights_.resize(weights_.size());
+      Workspace<T> space;
+      objective_.weight_gradient(point(), selection(), d_weights_.data(), space, poll);
+    }
   }
   if (objective_.spectral())
     spectral_.emplace(*objective_.spectral(), weights());
@@ -79,7 +87,8 @@ void HessianProduct<T>::primal(Team team, Plan::Range range, Tape<T> &tape,
   objective_.loss_function().forward(range.count, network.outputs(), tape.h.back(), rows.targets,
                                      denominator_, tape.delta.back(), tape.loss);
   backward(network, team, range.count, weights(), rows.x, tape, static_cast<T *>(nullptr));
-  keep_bends(network, team, range.count, rows.x, tape);
+  if (kind_ == Curvature::hessian)
+    keep_bends(network, team, range.count, rows.x, tape);
 }
 
 template <class T> void HessianProduct<T>::keep_primal(const Poll &poll) {
@@ -107,14 +116,38 @@ template <class T> void HessianProduct<T>::keep_primal(const Poll &poll) {
   }
 }
 
+// Rδ = δ·(δᵀRz)/w per row, δ being w·∂ℓ/∂z and w the row's share of the mean.
 template <class T>
-void HessianProduct<T>::add_product(Team team, Plan::Range range, const Tape<T> &tape, const T *x,
-                                    const T *v, TangentTape<T> &tangent, T *result) const {
+void HessianProduct<T>::outer_product(std::int64_t rows, const Targets<T> &targets, const T *delta,
+                                      const T *r_z, T *r_delta) const {
+  const std::int64_t out = objective_.network().outputs();
+  for (std::int64_t i = 0; i < rows; ++i) {
+    double slope = 0.0;
+    for (std::int64_t k = i * out; k < (i + 1) * out; ++k)
+      slope += static_cast<double>(delta[k]) * static_cast<double>(r_z[k]);
+    const double share = objective_.loss_function().share(targets, i);
+    const T factor = share > 0.0 ? static_cast<T>(slope * denominator_ / share) : T(0);
+    for (std::int64_t k = i * out; k < (i + 1) * out; ++k)
+      r_delta[k] = factor * delta[k];
+  }
+}
+
+template <class T>
+void HessianProduct<T>::add_product(Team team, Plan::Range range, const Tape<T> &tape,
+                                    const Rows<T> &rows, const T *v, TangentTape<T> &tangent,
+                                    T *result) const {
   const Network<T> &network = objective_.network();
-  tangent_forward(network, team, range.count, weights(), v, x, tape, tangent);
-  objective_.loss_function().tangent(range.count, network.outputs(), tape.loss, tangent.r_h.back(),
-                                     tangent.r_delta.back());
-  tangent_backward(network, team, range.count, weights(), v, x, tape, tangent, result);
+  const std::int64_t count = range.count;
+  T *const r_z = tangent.r_h.back(), *const r_delta = tangent.r_delta.back();
+  tangent_forward(network, team, count, weights(), v, rows.x, tape, tangent);
+  if (kind_ == Curvature::fisher)
+    outer_product(count, rows.targets, tape.delta.back(), r_z, r_delta);
+  else
+    objective_.loss_function().tangent(count, network.outputs(), tape.loss, r_z, r_delta);
+  if (kind_ == Curvature::hessian)
+    tangent_backward(network, team, count, weights(), v, rows.x, tape, tangent, result);
+  else
+    pull_back(network, team, count, weights(), rows.x, tape, tangent, result);
 }
 
 template <class T> void HessianProduct<T>::prepare_slots() {
@@ -177,7 +210,10 @@ void HessianProduct<T>::apply_mapped(const T *vectors, std::int64_t count, T *pr
     const T *v = vectors + j * n;
     if (spectral_)
       spectral_->add_product(r_weights_.data() + j * m, r_d_weights);
-    map.product(theta_.data(), buffers_.data(), v, d_weights_.data(), r_d_weights, product);
+    if (kind_ == Curvature::hessian)
+      map.product(theta_.data(), buffers_.data(), v, d_weights_.data(), r_d_weights, product);
+    else
+      map.gradient(theta_.data(), buffers_.data(), r_d_weights, product);
     for (std::int64_t i = 0; i < n && l2 != T(0); ++i)
       product[i] += l2 * v[i];
   }
@@ -210,19 +246,18 @@ void HessianProduct<T>::multiply(const T *vectors, std::int64_t count, T *produc
       return;
     const Team team = this->team(poll, range);
     const Tape<T> *tape = &slot.tape;
-    const T *x = nullptr;
+    Rows<T> rows;
     T *part = parts + (group * count + first_vector) * n;
     if (report_.cached) {
       const Kept &kept = kept_[static_cast<std::size_t>(group * chunks + chunk)];
       tape = &kept.tape;
-      x = kept.rows.x;
+      rows = kept.rows;
     } else {
-      const Rows<T> rows = slot.gathered.fill(objective_.data(), selection(), range, in, out);
-      x = rows.x;
+      rows = slot.gathered.fill(objective_.data(), selection(), range, in, out);
       primal(team, range, slot.tape, rows);
     }
     for (std::int64_t j = 0; j < each; ++j)
-      add_product(team, range, *tape, x, vectors + (first_vector + j) * n, slot.tangent,
+      add_product(team, range, *tape, rows, vectors + (first_vector + j) * n, slot.tangent,
                   part + j * n);
   };
   const std::int64_t length = plan_.chunks_per_poll(6 * work * count);

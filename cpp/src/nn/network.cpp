@@ -337,6 +337,25 @@ void tangent_backward(const Network<T> &network, Team team, std::int64_t rows, c
   }
 }
 
+template <class T>
+void pull_back(const Network<T> &network, Team team, std::int64_t rows, const T *theta, const T *x,
+               const Tape<T> &tape, TangentTape<T> &tangent, T *product) {
+  for (std::size_t i = network.depth(); i-- > 0;) {
+    if (!network.live(i))
+      continue;
+    if (network.sum(i)) {
+      send_sum(network, team, rows, i, tangent.r_delta);
+      continue;
+    }
+    const auto edge = network.source(i);
+    send<T>(network, team, rows, edge, tangent.r_delta, tangent.waiting, [&](T *d_a) {
+      network.layer(i).backward(team, rows, theta + network.offset(i),
+                                edge.from < 0 ? x : at(tape.h, edge.from), tape.slope[i],
+                                tangent.r_delta[i], d_a, product + network.offset(i));
+    });
+  }
+}
+
 #define UNSTUCK_INSTANTIATE(T)                                                                     \
   template class Network<T>;                                                                       \
   template Point<T> with_weights<T>(const Network<T> &, Point<T>, AlignedVector<T> &);             \
@@ -349,7 +368,9 @@ void tangent_backward(const Network<T> &network, Team team, std::int64_t rows, c
   template void tangent_forward<T>(const Network<T> &, Team, std::int64_t, const T *, const T *,   \
                                    const T *, const Tape<T> &, TangentTape<T> &);                  \
   template void tangent_backward<T>(const Network<T> &, Team, std::int64_t, const T *, const T *,  \
-                                    const T *, const Tape<T> &, TangentTape<T> &, T *);
+                                    const T *, const Tape<T> &, TangentTape<T> &, T *);            \
+  template void pull_back<T>(const Network<T> &, Team, std::int64_t, const T *, const T *,         \
+                             const Tape<T> &, TangentTape<T> &, T *);
 UNSTUCK_INSTANTIATE(float)
 UNSTUCK_INSTANTIATE(double)
 #undef UNSTUCK_INSTANTIATE

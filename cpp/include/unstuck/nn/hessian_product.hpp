@@ -18,13 +18,21 @@ struct HessianPlan {
   std::int64_t minimum = 0;    // bytes without which no product is possible
 };
 
+// Which curvature of the mean loss L = Σ wᵢ·ℓ(zᵢ), with J = ∂z/∂θ, is multiplied; l2·I is added to
+// each.
+enum class Curvature {
+  hessian,      // ∂²L/∂θ²
+  gauss_newton, // Σ wᵢ·Jᵢᵀ(∂²ℓ/∂z²)Jᵢ: 4 matrix products per inner layer, never negative
+  fisher        // Σ wᵢ·gᵢgᵢᵀ with gᵢ = Jᵢᵀ∂ℓ/∂z, the empirical Fisher matrix
+};
+
 // H·v of an objective at a copy of θ and of the selected indices. Products are the same to the bit
 // for any number of threads and for a vector alone or within a block.
 template <class T> class HessianProduct {
 public:
   // Throws ArgumentError when even the uncached plan exceeds `memory_budget` bytes.
   HessianProduct(const Objective<T> &objective, Point<T> point, Selection selection,
-                 std::int64_t memory_budget, const Poll &poll);
+                 std::int64_t memory_budget, const Poll &poll, Curvature kind = Curvature::hessian);
 
   // products (count × n) = rows of `vectors` (count × n) times H; not to be called from two threads
   // at once.
@@ -46,8 +54,10 @@ private:
   };
 
   void primal(Team team, Plan::Range range, Tape<T> &tape, const Rows<T> &rows) const;
-  void add_product(Team team, Plan::Range range, const Tape<T> &tape, const T *x, const T *v,
-                   TangentTape<T> &tangent, T *product) const;
+  void add_product(Team team, Plan::Range range, const Tape<T> &tape, const Rows<T> &rows,
+                   const T *v, TangentTape<T> &tangent, T *product) const;
+  void outer_product(std::int64_t rows, const Targets<T> &targets, const T *delta, const T *r_z,
+                     T *r_delta) const;
   void keep_primal(const Poll &poll);
   void apply_block(const T *vectors, std::int64_t count, T *products, const Poll &poll);
   void apply_mapped(const T *vectors, std::int64_t count, T *products, const Poll &poll);
@@ -63,6 +73,7 @@ private:
   Selection selection() const { return {index_.empty() ? nullptr : index_.data(), plan_.rows}; }
 
   const Objective<T> &objective_;
+  Curvature kind_;
   std::vector<T> theta_, buffers_;
   AlignedVector<T> weights_, d_weights_;     // ω and ∂L/∂ω, where ω is not θ
   AlignedVector<T> r_weights_, r_d_weights_; // of the vectors of one block

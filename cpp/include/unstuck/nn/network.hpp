@@ -193,4 +193,10 @@ void tangent_backward(const Network<T> &network, Team team, std::int64_t rows, c
                       const T *v, const T *x, const Tape<T> &tape, TangentTape<T> &tangent,
                       T *product);
 
+// product += Jᵀ·Rδ with J = ∂(outputs)/∂ω and Rδ of the outputs, which stands in
+// tangent.r_delta.back().
+template <class T>
+void pull_back(const Network<T> &network, Team team, std::int64_t rows, const T *theta, const T *x,
+               const Tape<T> &tape, TangentTape<T> &tangent, T *product);
+
 } // namespace unstuck::nn
