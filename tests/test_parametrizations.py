@@ -242,6 +242,19 @@ def test_buffers_move_in_training_only_and_are_saved(tmp_path):
     assert np.array_equal(land.buffers, before)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_saved_network_comes_back(name, tmp_path):
+    layers, shape = NETWORKS[name]
+    net = nn.Network(*layers, input_shape=shape, seed=1)
+    assert np.array_equal(net.theta, nn.Network(*layers, input_shape=shape, seed=1).theta)
+    net.buffers[:] += 0.01
+    net.save(tmp_path / "net.safetensors")
+    again = nn.Network.load(tmp_path / "net.safetensors")
+    X = np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")
+    assert again.layers == net.layers
+    assert np.array_equal(again.predict(X), net.predict(X))
+
+
 def test_power_iteration_finds_the_largest_singular_value():
     land, *_ = landscape("spectral", samples=60)
     us.Trainer(land, us.optim.SGD(lr=0.1), 20, seed=1).fit(steps=100)

@@ -113,15 +113,32 @@ private:
     }
   }
 
+  // Σ over a unit of N terms at once, by 8 interleaved sums: fills the vector lanes and keeps one
+  // order.
   template <std::size_t N, class Body>
   std::array<double, N> dots(std::int64_t u, Body &&terms) const {
-    std::array<double, N> sums{};
-    each(u, [&](std::int64_t i) {
-      const std::array<double, N> term = terms(i);
-      for (std::size_t k = 0; k < N; ++k)
-        sums[k] += term[k];
-    });
-    return sums;
+    constexpr std::int64_t lanes = 8;
+    double sums[N][lanes] = {};
+    for (std::int64_t o = 0; o < units_.outer; ++o) {
+      const std::int64_t begin = (o * units_.units + u) * units_.inner, end = begin + units_.inner;
+      std::int64_t i = begin;
+      for (; i + lanes <= end; i += lanes)
+        for (std::int64_t lane = 0; lane < lanes; ++lane) {
+          const std::array<double, N> term = terms(i + lane);
+          for (std::size_t k = 0; k < N; ++k)
+            sums[k][lane] += term[k];
+        }
+      for (; i < end; ++i) {
+        const std::array<double, N> term = terms(i);
+        for (std::size_t k = 0; k < N; ++k)
+          sums[k][0] += term[k];
+      }
+    }
+    std::array<double, N> result{};
+    for (std::size_t k = 0; k < N; ++k)
+      for (const double sum : sums[k])
+        result[k] += sum;
+    return result;
   }
 
   double norm(const T *v, std::int64_t u) const {

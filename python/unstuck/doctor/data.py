@@ -66,6 +66,7 @@ def standardised(land: NetworkLandscape, theta: Array) -> tuple[NetworkLandscape
         land.y,
         mode=land.mode,
         l2=land.l2,
+        spectral_penalty=land.spectral_penalty,
         sample_weight=land.sample_weight,
         memory_budget=land.memory_budget,
     )

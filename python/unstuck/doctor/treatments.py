@@ -131,6 +131,7 @@ def with_normalisation(fork: Trainer, subject: Subject) -> tuple[Trainer, Object
         land.y,
         mode="train",
         l2=land.l2,
+        spectral_penalty=land.spectral_penalty,
         sample_weight=land.sample_weight,
         memory_budget=land.memory_budget,
     )
