@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import numpy as np
@@ -12,9 +11,9 @@ import unstuck as us
 from unstuck.labs import (
     batchnorm,
     batchnorm_measures,
+    noisy_norm,
     norm_family,
     norm_placement,
-    other_norms,
     smoothness,
     why_batchnorm,
 )
@@ -83,9 +82,7 @@ def test_traced_passes_are_the_engines(activation, norm, mode):
     ("kind", "other"),
     [
         ("batch", None),
-        ("noisy", lambda net: other_norms.noisy(net, np.random.default_rng(7))),
-        ("mean deviation", lambda net: other_norms.deviations(1)),
-        ("largest deviation", lambda net: other_norms.deviations(np.inf)),
+        ("noisy", lambda net: noisy_norm.noisy(net, np.random.default_rng(7))),
     ],
 )
 def test_traced_gradients_at_every_layer_are_differences(kind, other):
@@ -109,22 +106,6 @@ def test_traced_gradients_at_every_layer_are_differences(kind, other):
     v = rng.standard_normal(net.n)
     slope = (loss(X, net.theta + h * v) - loss(X, net.theta - h * v)) / (2 * h)
     assert gradient @ v == pytest.approx(slope, rel=1e-6)
-
-
-@pytest.mark.parametrize(("order", "norm"), [(1, "l1"), (np.inf, "linf")])
-def test_other_deviations_are_the_engines(order, norm):
-    rng = np.random.default_rng(5)
-    X, y = rng.standard_normal((23, 64)), rng.integers(0, 10, 23)
-    layers = [
-        dataclasses.replace(layer, norm=norm) if isinstance(layer, us.nn.BatchNorm) else layer
-        for layer in deep(3, 7, us.nn.ReLU, "before")
-    ]
-    net = us.nn.Network(*layers, input_shape=(64,), seed=1, dtype="float64")
-    land = us.NetworkLandscape(net, us.nn.CrossEntropy(), X, y, mode="train")
-    found = other_norms.Traced(net, X, y, other_norms.deviations(order)).gradient(net.theta)
-    wanted = land.gradient(net.theta)
-    assert found[0] == pytest.approx(wanted[0], rel=1e-12)
-    np.testing.assert_allclose(found[1], wanted[1], rtol=1e-9, atol=1e-12)
 
 
 def test_learning_measures_what_the_network_predicts():

@@ -11,9 +11,8 @@ largest absolute deviation, which learn too; and the paper's inequality for the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +21,9 @@ from ..nn import BatchNorm, CrossEntropy, Linear, Network
 from ..settings import setting
 from .batchnorm_measures import twin_networks
 from .digit_training import BATCH, Digits, digits_in_two, in_words
-from .other_norms import Traced, deviations, noisy
-from .passes import Normalise, backward, batch_normalisation, cross_entropy, forward, parameters
-from .smoothness import along_the_step, covariate_shift, descent
+from .noisy_norm import Traced, noisy
+from .passes import backward, batch_normalisation, cross_entropy, forward, parameters
+from .smoothness import Slope, along_the_step, covariate_shift, descent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +35,7 @@ Array = NDArray[Any]
 TITLE = "Why batch normalisation helps: a smoother surface, hardly less covariate shift"
 LECTURE = ("D9",)
 KINDS = ("none", "before")
+NORMS: dict[str, Literal["l2", "l1", "linf", "none"]] = {"mean deviation": "l1", "largest deviation": "linf"}
 ARMS = ("without", "batch norm", "noisy batch norm", "mean deviation", "largest deviation")
 
 
@@ -108,29 +108,46 @@ def _learning(settings: Settings, data: Digits, arm: str) -> dict[str, Any]:
 
     That is the median root mean square by which the units' means move in one update, in deviations.
     """
-    net = twin_networks(settings.depth, settings.width, settings.seed)["none" if arm == "without" else "before"]
-    chosen: dict[str, Callable[[], Normalise]] = {
-        "without": lambda: batch_normalisation(net, training=True),
-        "batch norm": lambda: batch_normalisation(net, training=True),
-        "noisy batch norm": lambda: noisy(net, np.random.default_rng(settings.seed)),
-        "mean deviation": lambda: deviations(1),
-        "largest deviation": lambda: deviations(np.inf),
-    }
-    land = Traced(net, data.X, data.y, chosen[arm]())
+    from ..network_landscape import NetworkLandscape
+
+    net = _network(settings, arm)
+    land: Slope
+    if arm == "noisy batch norm":
+        land = traced = Traced(net, data.X, data.y, noisy(net, np.random.default_rng(settings.seed)))
+
+        def values(X: Array) -> list[Array]:
+            return traced.trace(net.theta, X).values[1:]
+    else:
+        land = NetworkLandscape(net, CrossEntropy(), data.X, data.y, mode="train")
+
+        def values(X: Array) -> list[Array]:
+            return [found for _, found in net.activations(X)]
+
     middle = [i for i, layer in enumerate(net.layers) if isinstance(layer, Linear)][settings.depth // 2]
     accuracy, means, sizes = [], [], []
     with np.errstate(over="ignore", invalid="ignore"):
         walk = descent(land, net.theta, len(data.X), BATCH, settings.lr, settings.updates, settings.seed)
         for update, _ in enumerate(walk):
             if update % settings.every == 0:
-                outputs = land.trace(net.theta, data.X_rest).values[-1]
-                accuracy.append(float(np.mean(outputs.argmax(axis=1) == data.y_rest)))
-            inner = land.trace(net.theta, data.X_rest[:BATCH]).values[middle]
+                accuracy.append(float(np.mean(values(data.X_rest)[-1].argmax(axis=1) == data.y_rest)))
+            inner = values(data.X_rest[:BATCH])[middle - 1]  # what the middle layer is given
             means.append(inner.mean(axis=0, dtype=np.float64))
             sizes.append(inner.std(dtype=np.float64))
         steps = np.sqrt(np.mean(np.square(np.diff(np.array(means), axis=0)), axis=1)) if len(means) > 1 else np.zeros(1)
         unrest = float(np.median(steps / np.maximum(sizes[: len(steps)], np.finfo(np.float64).tiny)))
     return {"update": settings.every * np.arange(len(accuracy)), "accuracy": np.array(accuracy), "unrest": unrest}
+
+
+def _network(settings: Settings, arm: str) -> Network:
+    """Of the arm's normalisation, without running statistics; all arms begin with the same weights."""
+    twin = twin_networks(settings.depth, settings.width, settings.seed)["none" if arm == "without" else "before"]
+    layers = [
+        replace(layer, norm=NORMS.get(arm, "l2"), track=False) if isinstance(layer, BatchNorm) else layer
+        for layer in twin.layers
+    ]
+    net = Network(*layers, input_shape=(64,), seed=settings.seed)
+    net.theta[:] = twin.theta
+    return net
 
 
 def inequality(depth: int, width: int, lr: float, data: Digits, seed: int) -> dict[str, Array]:

@@ -1,7 +1,4 @@
-"""Controls for batch normalisation: noise after it, and the mean deviation or the largest one instead of the standard.
-
-Both from arXiv 1805.11604, as normalisations for `passes.forward`.
-"""
+"""Noise after batch normalisation, the control of arXiv 1805.11604, as a normalisation for `passes.forward`."""
 
 from __future__ import annotations
 
@@ -33,34 +30,6 @@ def noisy(net: Network, rng: np.random.Generator) -> Normalise:
         shift = (middle + SPREAD * rng.uniform(-1.0, 1.0, x.shape)).astype(x.dtype)
         factor = (size + SPREAD * rng.standard_normal(x.shape)).astype(x.dtype)
         return factor * y + shift, lambda d_y: back(factor * d_y)
-
-    return normalise
-
-
-def deviations(order: float, eps: float = 1e-5) -> Normalise:
-    """(x − μ)/s·γ + β over the batch; s is the mean of |x − μ| for order 1, the largest for order infinity."""
-
-    def normalise(i: int, x: Array, gamma: Array, beta: Array) -> tuple[Array, Back]:
-        centred = x - x.mean(axis=0)
-        sign = np.sign(centred)
-        if order == 1:
-            size, slope = np.abs(centred).mean(axis=0), sign / len(x)
-        else:
-            largest = np.abs(centred).argmax(axis=0)
-            size = np.abs(centred).max(axis=0)
-            slope = np.where(np.arange(len(x))[:, None] == largest, sign, 0.0)
-        normed = centred / (size + eps)
-
-        def back(d_y: Array) -> tuple[Array, Array, Array]:
-            d_normed = d_y * gamma
-            d_centred = (d_normed - slope * (d_normed * normed).sum(axis=0)) / (size + eps)
-            return (
-                (d_centred - d_centred.mean(axis=0)).astype(x.dtype),
-                (d_y * normed).sum(axis=0),
-                d_y.sum(axis=0),
-            )
-
-        return (normed * gamma + beta).astype(x.dtype), back
 
     return normalise
 
