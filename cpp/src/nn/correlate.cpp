@@ -86,35 +86,61 @@ private:
 };
 
 // columns[k][lane]: whole vectors are moved, and what they carry too much is overwritten by the
-// next run or row.
-template <class T>
-void gather(const Panel<T> &panel, Depth depth, const std::int64_t *offsets, std::int64_t plane,
-            const T *source, T *columns) {
+// next run or row. `known`: the number of runs, 0 for any.
+template <int known, class T>
+void gather_runs(const Panel<T> &panel, Depth depth, const std::int64_t *offsets,
+                 std::int64_t plane, const T *source, T *columns) {
   constexpr std::int64_t L = kLanes<T>;
+  const std::int64_t count = known ? known : panel.count;
+  std::array<std::int64_t, kColumns<T>> from, to;
+  std::array<bool, kColumns<T>> wide;
+  for (std::int64_t r = 0; r < count; ++r) {
+    const auto i = static_cast<std::size_t>(r);
+    from[i] = panel.runs[i].source;
+    to[i] = panel.runs[i].lane;
+    wide[i] = panel.runs[i].count > L;
+  }
   for (std::int64_t c = 0; c < depth.channels; ++c, source += plane)
     for (std::int64_t t = 0; t < depth.taps; ++t, columns += kColumns<T>) {
-      const T *from = source + offsets[t];
-      for (std::int64_t r = 0; r < panel.count; ++r) {
-        const Run &run = panel.runs[static_cast<std::size_t>(r)];
-        lanes(columns + run.lane) = lanes(from + run.source);
-        if (run.count > L)
-          lanes(columns + run.lane + L) = lanes(from + run.source + L);
+      const T *at = source + offsets[t];
+#pragma GCC unroll 4
+      for (std::int64_t r = 0; r < count; ++r) {
+        const auto i = static_cast<std::size_t>(r);
+        lanes(columns + to[i]) = lanes(at + from[i]);
+        if (wide[i])
+          lanes(columns + to[i] + L) = lanes(at + from[i] + L);
       }
     }
 }
 
+template <class T>
+void gather(const Panel<T> &panel, Depth depth, const std::int64_t *offsets, std::int64_t plane,
+            const T *source, T *columns) {
+  switch (panel.count) {
+  case 1:
+    return gather_runs<1>(panel, depth, offsets, plane, source, columns);
+  case 2:
+    return gather_runs<2>(panel, depth, offsets, plane, source, columns);
+  case 4:
+    return gather_runs<4>(panel, depth, offsets, plane, source, columns);
+  default:
+    return gather_runs<0>(panel, depth, offsets, plane, source, columns);
+  }
+}
+
 // c[i][·] = bias[i] + Σ_k w[i][k]·columns[k][·], or c += Σ
 template <class T, int R>
-void tile(std::int64_t depth, const T *w, std::int64_t w_row, const T *columns, const T *bias,
-          Into into, T *c, std::int64_t c_row) {
+[[gnu::noinline]] void tile(std::int64_t depth, const T *w, std::int64_t w_row, const T *columns,
+                            const T *bias, Into into, T *c, std::int64_t c_row) {
   constexpr std::int64_t L = kLanes<T>;
   Lanes<T> sums[R][2];
-  for (int i = 0; i < R; ++i) {
-    const T start = bias ? bias[i] : T(0);
-    sums[i][0] = sums[i][1] = Lanes<T>{} + start;
-  }
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i)
+    sums[i][0] = sums[i][1] = Lanes<T>{} + (bias ? bias[i] : T(0));
   for (std::int64_t k = 0; k < depth; ++k, columns += 2 * L) {
-    const Lanes<T> left = lanes(columns), right = lanes(columns + L);
+    Lanes<T> left = lanes(columns), right = lanes(columns + L);
+    hold(left);
+    hold(right);
     for (int i = 0; i < R; ++i) {
       const T weight = w[i * w_row + k];
       sums[i][0] += weight * left;

@@ -2,6 +2,8 @@
 // positions of a band, whose δ stands transposed beside each other.
 #include <algorithm>
 
+#include <Eigen/Core>
+
 #include "unstuck/nn/correlation.hpp"
 #include "unstuck/nn/lanes.hpp"
 
@@ -12,6 +14,34 @@ constexpr std::int64_t kCopied = 1 << 15; // numbers of the copies of one task's
 constexpr std::int64_t kTasks = 16;       // of a parallel pass
 template <class T> constexpr std::int64_t kWide = 2 * kLanes<T>; // output planes of a tile
 constexpr int kRows = 6, kNarrowRows = 8; // (channel, tap) pairs of a tile of 2 and of 1 vectors
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes" // of a vector as template argument
+#endif
+// to[i·lanes + o] = from[o·plane + i] for i < length and one vector of o; 0 from o = outs on.
+template <class T>
+void transpose(const T *from, std::int64_t plane, std::int64_t outs, std::int64_t length, T *to,
+               std::int64_t lanes) {
+  using Packet = typename Eigen::internal::packet_traits<T>::type;
+  constexpr int L = Eigen::internal::packet_traits<T>::size;
+  std::int64_t i = 0;
+  if constexpr (L == kLanes<T>)
+    for (; outs >= L && i + L <= length; i += L) {
+      Eigen::internal::PacketBlock<Packet, L> block;
+      for (int o = 0; o < L; ++o)
+        block.packet[o] = Eigen::internal::ploadu<Packet>(from + o * plane + i);
+      Eigen::internal::ptranspose(block);
+      for (int x = 0; x < L; ++x)
+        Eigen::internal::pstoreu(to + (i + x) * lanes, block.packet[x]);
+    }
+  for (std::int64_t o = 0; o < kLanes<T>; ++o)
+    for (std::int64_t x = i; x < length; ++x)
+      to[x * lanes + o] = o < outs ? from[o * plane + x] : T(0);
+}
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 // What a task adds up: channels [c, c + channels) × output planes [o, o + outs) of one group.
 struct Part {
@@ -25,13 +55,15 @@ struct Steps {
 
 // sums[i][·] += Σ_positions source[offset[i] + position]·delta[position][·]
 template <class T, int R, int V>
-void tile(const Steps &n, const T *const *source, const T *delta, T *sums) {
+[[gnu::noinline]] void tile(const Steps &n, const T *const *source, const T *delta, T *sums) {
   constexpr std::int64_t L = kLanes<T>;
   Lanes<T> sum[R][V];
+#pragma GCC unroll 8
   for (int i = 0; i < R; ++i)
     for (int v = 0; v < V; ++v)
       sum[i][v] = lanes(sums + (i * V + v) * L);
   const T *from[R];
+#pragma GCC unroll 8
   for (int i = 0; i < R; ++i)
     from[i] = source[i];
   for (std::int64_t s = 0; s < n.samples; ++s)
@@ -39,8 +71,10 @@ void tile(const Steps &n, const T *const *source, const T *delta, T *sums) {
       const std::int64_t first = s * n.sample_step + y * n.row_step;
       for (std::int64_t at = first; at < first + n.columns; ++at, delta += V * L) {
         Lanes<T> d[V];
-        for (int v = 0; v < V; ++v)
+        for (int v = 0; v < V; ++v) {
           d[v] = lanes(delta + v * L);
+          hold(d[v]);
+        }
         for (int i = 0; i < R; ++i)
           for (int v = 0; v < V; ++v)
             sum[i][v] += from[i][at] * d[v];
@@ -103,17 +137,17 @@ private:
   // turned[panel][position][output plane]
   void turn(const Correlation::Band &band, std::int64_t outs, const T *d, T *turned) const {
     const std::int64_t sample = groups * delta.planes * delta.plane;
+    const bool whole = band.columns == correlation.width(); // rows of outputs are one run
+    const std::int64_t runs = whole ? 1 : band.rows, length = band.size() / band.samples / runs;
     for (std::int64_t p = 0; p < panels(outs); ++p) {
       const std::int64_t lanes = width(outs, p) * kLanes<T>, first = p * kWide<T>;
       T *to = turned + first * band.size();
       for (std::int64_t s = 0; s < band.samples; ++s)
-        for (std::int64_t y = 0; y < band.rows; ++y, to += band.columns * lanes) {
+        for (std::int64_t y = 0; y < runs; ++y, to += length * lanes) {
           const T *row = d + s * sample + correlation.out_at(band.y + y, band.x);
-          for (std::int64_t o = 0; o < lanes; ++o) {
-            const T *from = row + (first + o) * delta.plane;
-            for (std::int64_t x = 0; x < band.columns; ++x)
-              to[x * lanes + o] = first + o < outs ? from[x] : T(0);
-          }
+          for (std::int64_t o = 0; o < lanes; o += kLanes<T>)
+            transpose(row + (first + o) * delta.plane, delta.plane, outs - first - o, length,
+                      to + o, lanes);
         }
     }
   }

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "unstuck/nn/lanes.hpp"
+
 namespace unstuck::nn {
 namespace {
 
@@ -18,6 +20,25 @@ std::int64_t pieces(std::int64_t n, std::int64_t limit) {
 std::int64_t piece(std::int64_t n, std::int64_t limit) {
   const std::int64_t count = pieces(n, limit);
   return (n + count - 1) / count;
+}
+
+// to = `first` zeros, from[first … last), zeros up to n; up to one vector behind is overwritten,
+// too.
+template <class T>
+void copy_row(const T *from, std::int64_t first, std::int64_t last, std::int64_t n, T *to) {
+  constexpr std::int64_t L = kLanes<T>;
+  for (std::int64_t i = 0; i < first; i += L)
+    lanes(to + i) = Lanes<T>{};
+  std::int64_t i = first;
+  for (; i + L <= last; i += L)
+    lanes(to + i) = lanes(from + i);
+  if (i < last && last - first >= L)
+    lanes(to + last - L) = lanes(from + last - L);
+  else
+    for (; i < last; ++i)
+      to[i] = from[i];
+  for (i = last; i < n; i += L)
+    lanes(to + i) = Lanes<T>{};
 }
 
 } // namespace
@@ -70,21 +91,13 @@ void Correlation::copy(const Band &band, std::int64_t planes, const T *source,
       T *to = out + p * plane_length_ + phase * phase_length_;
       for (std::int64_t r = 0; r < rows; ++r, to += row_length_) {
         const std::int64_t y = (y_.begin + band.y) * y_.step + r - y_.before;
-        if (y < 0 || y >= y_.source) {
-          std::fill_n(to, n, T(0));
-          continue;
-        }
-        const T *from = plane + y * x_.source + at;
-        for (std::int64_t i = 0; i < first; ++i)
-          to[i] = T(0);
+        const bool inside = y >= 0 && y < y_.source;
+        const T *from = plane + (inside ? y : 0) * x_.source + at;
         if (phases == 1)
-          for (std::int64_t i = first; i < last; ++i)
-            to[i] = from[i];
+          copy_row(from, inside ? first : n, inside ? last : n, n, to);
         else
-          for (std::int64_t i = first; i < last; ++i)
-            to[i] = from[i * phases];
-        for (std::int64_t i = last; i < n; ++i)
-          to[i] = T(0);
+          for (std::int64_t i = 0; i < n; ++i)
+            to[i] = inside && i >= first && i < last ? from[i * phases] : T(0);
       }
     }
   }

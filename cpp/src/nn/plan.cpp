@@ -2,6 +2,7 @@
 #include "unstuck/nn/plan.hpp"
 
 #include <algorithm>
+#include <bit>
 
 namespace unstuck::nn {
 namespace {
@@ -14,6 +15,7 @@ constexpr std::int64_t kGroupRows =
 constexpr std::int64_t kGroupNumbers = 1 << 18; // of a group's chunk, where samples are large
 constexpr std::int64_t kTileNumbers = 1 << 24;  // of a tile pass: 64 MiB of float
 constexpr std::int64_t kGroupWork = 1 << 18;    // multiply-adds that are worth a group
+constexpr std::int64_t kParameterWork = 64;     // what a parameter costs a group besides
 constexpr std::int64_t kPollWork = 500'000'000; // multiply-adds: some 15 ms on one core
 
 std::int64_t group_count(std::int64_t rows, PassCost cost) {
@@ -26,7 +28,10 @@ std::int64_t group_count(std::int64_t rows, PassCost cost) {
   if (cost.work <= 4 * cost.parameters)
     return by_rows;
   // parameters used at many positions: a sample is more work than its parameters tell
-  return std::min({rows, std::int64_t{16}, std::max(by_rows, rows * cost.work / kGroupWork)});
+  const std::int64_t worth = std::max(kGroupWork, kParameterWork * cost.parameters);
+  const std::int64_t by_work = std::clamp<std::int64_t>(rows * cost.work / worth, by_rows, 16);
+  return std::min(rows, static_cast<std::int64_t>(
+                            std::bit_ceil(static_cast<std::uint64_t>(by_work)))); // equal shares
 }
 
 // Most rows whose numbers stay below `numbers`.

@@ -59,6 +59,7 @@ public:
     return y_.out_begin * out_row_ + x_.out_begin + y * y_.out_step * out_row_ + x * x_.out_step;
   }
   std::int64_t out_step() const { return x_.out_step; }
+  std::int64_t width() const { return x_.count; }
   std::int64_t source_plane() const { return y_.source * x_.source; }
 
 private:

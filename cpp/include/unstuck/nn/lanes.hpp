@@ -26,6 +26,14 @@ template <class T> const Lanes<T> &lanes(const T *at) {
   return *reinterpret_cast<const Lanes<T> *>(at);
 }
 
+// Keeps a vector in its register: the compiler would rather load it again for every use, and loads
+// are what a product's inner loop has too few of.
+template <class V> void hold([[maybe_unused]] V &vector) {
+#if defined(__x86_64__)
+  asm("" : "+x"(vector));
+#endif
+}
+
 // At least `size` numbers that belong to the calling thread until it asks again with the same
 // `purpose`.
 template <class T, int purpose> T *thread_scratch(std::int64_t size) {
