@@ -9,6 +9,7 @@ from .log_determinant import log_determinant
 from .measure import Share
 from .minimum_ratio import MinimumRatio, minimum_ratio
 from .plan import Plan
+from .sampling import BootstrapEnds, SplitTest, bootstrap_ends, split_test
 from .sharpness import Sharpness, SharpnessTracker
 from .symmetries import Symmetries, Symmetry, symmetries
 from .trace import Diagonal, diagonal, frobenius, trace
@@ -16,6 +17,7 @@ from .trace import Diagonal, diagonal, frobenius, trace
 __all__ = [
     "Blame",
     "BlockShare",
+    "BootstrapEnds",
     "Density",
     "Diagonal",
     "Eigenpairs",
@@ -26,17 +28,20 @@ __all__ = [
     "Share",
     "Sharpness",
     "SharpnessTracker",
+    "SplitTest",
     "Symmetries",
     "Symmetry",
     "blame",
     "block_diagonal_operator",
     "block_operator",
+    "bootstrap_ends",
     "density",
     "diagonal",
     "eigenpairs",
     "frobenius",
     "log_determinant",
     "minimum_ratio",
+    "split_test",
     "symmetries",
     "trace",
 ]

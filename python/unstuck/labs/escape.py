@@ -255,7 +255,7 @@ def figure(results: dict[str, Any]) -> Figure:
     left.set_xlabel("update + 1")
     left.set_ylabel("loss of all data")
     left.set_title("From a hair's breadth beside the saddle")
-    left.legend(fontsize=8, loc="lower left")
+    left.legend(fontsize=8, loc="upper left")
     _bars(middle, results)
     line = results["line"]
     right.plot(line["t"], line["true"], color="#2563eb", lw=2, label="true loss")
@@ -288,4 +288,4 @@ def _bars(axes: Axes, results: dict[str, Any]) -> None:
     axes.set_xlim(left=1.0)
     axes.set_yticks(places, names, fontsize=9)
     axes.set_title("Updates and time to leave")
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2)
