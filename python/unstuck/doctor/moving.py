@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import nn
 from ..network_landscape import NetworkLandscape
 from ..train import Trainer
 from .layers import network_landscape
@@ -38,7 +39,7 @@ def look_at_steps(subject: Subject, run: Trainer) -> StepSize:
 def look_at_statistics(subject: Subject) -> Statistics | None:
     """The loss in train and in eval mode, and with statistics of the data. None without running statistics."""
     land = network_landscape(subject.land)
-    if land is None or not any(name.endswith(".running_mean") for name, _, _ in land.net.buffer_blocks):
+    if land is None or not any(".running_" in name for name, _, _ in land.net.buffer_blocks):
         return None
     chosen = subject.curved.sample
     batch = np.arange(land.X.shape[0]) if chosen is None else chosen
@@ -58,21 +59,9 @@ def _in_mode(land: NetworkLandscape, mode: Any) -> NetworkLandscape:
 
 
 def recompute(land: NetworkLandscape, theta: Array, batch: Array) -> None:
-    """Sets the landscape's running means and variances to those of the samples `batch` taken as one batch."""
-    nodes = land.net._wiring.nodes
+    """Sets the landscape's running statistics to those of the samples `batch` taken as one batch."""
     X = land.X[batch].reshape(-1, *land.net.input_shape)
-    outputs = land.net.activations(X, theta, "train")
-    buffers = {name: where for name, where, _ in land.net.buffer_blocks}
-    for node in nodes:
-        where = buffers.get(f"{node.name}.running_mean")
-        if where is None:
-            continue
-        a = X if node.source < 0 else outputs[node.source][1]
-        channels = where.stop - where.start
-        units = np.moveaxis(a.reshape(len(a), channels, -1), 1, 0).reshape(channels, -1).astype(np.float64)
-        land.buffers[where] = units.mean(axis=1)
-        spread = units.var(axis=1, ddof=1 if units.shape[1] > 1 else 0)
-        land.buffers[buffers[f"{node.name}.running_var"]] = spread
+    nn.recompute_statistics(land.net, X, theta=theta, buffers=land.buffers)
 
 
 def look_at_validation(subject: Subject, run: Trainer) -> Generalisation | None:

@@ -55,7 +55,7 @@ class Subject:
 def trained_view(land: Any) -> Any:
     """The landscape as training sees it: batch normalisation with the statistics of the batch itself."""
     names = [name for name, _, _ in getattr(getattr(land, "net", None), "buffer_blocks", [])]
-    if not any(name.endswith(".running_mean") for name in names):
+    if not any(".running_" in name for name in names):
         return land
     view = copy.copy(land)
     view.mode = "train"

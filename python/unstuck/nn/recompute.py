@@ -25,6 +25,7 @@ def recompute_statistics(
     *,
     method: Literal["average", "population"] = "average",
     theta: Any = None,
+    buffers: Any = None,
 ) -> None:
     """Set the running statistics of every BatchNorm and BatchRenorm to those of the data; θ stays as it is.
 
@@ -39,6 +40,7 @@ def recompute_statistics(
             torch.optim.swa_utils.update_bn; "population": mean and variance of all values of a channel together,
             the batches' moments merged by Chan's formula.
         theta: the parameters (n,); None: the network's own.
+        buffers: where the statistics are written, an array like `net.buffers`; None: there.
 
     Raises:
         ArgumentError: wrong shapes or choices, or a batch too small for a layer; the message names it.
@@ -49,6 +51,11 @@ def recompute_statistics(
     """
     if not isinstance(net, Network):
         raise ArgumentTypeError(f"`net` must be an unstuck.nn.Network, got {type(net).__name__}")
+    if buffers is not None and (getattr(buffers, "shape", None), getattr(buffers, "dtype", None)) != (
+        net.buffers.shape,
+        net.buffers.dtype,
+    ):
+        raise ArgumentError(f"`buffers` must be an array of {net.buffers.size} numbers of {net.dtype}")
     population = _METHOD.check("method", method) == 1.0
     rows = net._rows(X).reshape(-1, *net.input_shape)
     size = max(1, len(rows)) if batch_size is None else Count(1).check("batch_size", batch_size)
@@ -60,10 +67,11 @@ def recompute_statistics(
         outputs = net.activations(batch, theta, mode="train") if nodes else []
         for i, node in nodes.items():
             running[i].add(batch if node.source < 0 else outputs[node.source][1])
+    target = net.buffers if buffers is None else buffers
     places = {name: where for name, where, _ in net.buffer_blocks}
     for i, node in nodes.items():
         for name, values in running[i].result().items():
-            net.buffers[places[f"{node.name}.{name}"]] = values
+            target[places[f"{node.name}.{name}"]] = values
 
 
 def _averages(node: Node) -> bool:
