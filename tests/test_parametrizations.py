@@ -158,6 +158,23 @@ def test_a_recomputed_primal_pass_gives_the_same_products():
     assert np.array_equal(kept @ v, again @ v)
 
 
+@pytest.mark.parametrize("name", ["mixed", "residual", "convolution"])
+def test_gauss_newton_and_fisher_go_through_the_parametrization(name):
+    _, X, _ = landscape(name, samples=12)
+    net = landscape(name)[0].net
+    y = np.random.default_rng(5).normal(size=(12, 3))
+    land = us.NetworkLandscape(net, nn.MSE(), X, y, l2=0.01)
+    theta, step = moved(land), 1e-6
+    away = step * np.eye(land.n)
+    J = np.array([(net.predict(X, theta + d) - net.predict(X, theta - d)).ravel() / (2 * step) for d in away]).T
+    v = np.random.default_rng(2).normal(size=land.n)
+    expected = 2.0 / y.size * (J.T @ (J @ v)) + 0.01 * v
+    assert relative_error(land.gauss_newton(theta) @ v, expected) <= 1e-7
+    bare = us.NetworkLandscape(net, nn.MSE(), X, y)
+    gradients = np.array([bare.gradient(theta, [i])[1] for i in range(12)])
+    assert relative_error(bare.fisher(theta) @ v, gradients.T @ (gradients @ v) / 12) <= 1e-12
+
+
 def test_the_hessian_is_symmetric_and_keeps_its_point():
     land, *_ = landscape("residual", samples=20)
     theta = moved(land)

@@ -163,6 +163,8 @@ class NetworkLandscape:
 
         Raises:
             BudgetError: not even the uncached product fits `memory_budget`.
+            ArgumentError: there is a `spectral_penalty`, and a weight's largest singular value is 0 or within 1e-6
+                (relative) of the next, where the penalty has no second derivative; the message names the weight.
         """
         return self._curvature("hessian", theta, batch)
 
