@@ -23,7 +23,7 @@ def lars(theta, g, s, lr, t, weight_decay, trust_coefficient, eps, trust_clip, a
 
 def lamb(
     theta, g, s, lr, t, beta1, beta2, eps, weight_decay, bias_correction, grad_averaging, norm_limit, trust_clip,
-    always_adapt,
+    always_adapt, norm_floor=0.0,
 ):  # fmt: skip
     """timm.optim.Lamb without its global clip, with φ."""
     m, v = moments(g, s, beta1, beta2)
@@ -31,7 +31,7 @@ def lamb(
         m = s["first_moment"] = m + beta1 * g
     c1, c2 = (1 - beta1**t, 1 - beta2**t) if bias_correction else (1.0, 1.0)
     u = (m / c1) / (np.sqrt(v / c2) + eps) + weight_decay * theta
-    q, w = 1.0, norm(theta)
+    q, w = 1.0, max(norm(theta), norm_floor)
     if (weight_decay or always_adapt) and w > 0 and norm(u) > 0:
         q = (min(w, norm_limit) if norm_limit else w) / norm(u)
         q = min(q, 1.0) if trust_clip else q
@@ -73,6 +73,7 @@ RULES = {
             "norm_limit": (0.3, 0.0),
             "trust_clip": (True, False),
             "always_adapt": (False, True),
+            "norm_floor": (0.0, 0.2),
         },
         refused=[
             ({"beta1": 1.0}, "`beta1` must be in [0, 1), got 1"),

@@ -149,6 +149,35 @@ def test_a_huge_gradient_is_finite_and_can_be_clipped():
     np.testing.assert_allclose(theta, -1 / np.sqrt(5))
 
 
+@pytest.mark.parametrize("state", (None, "bfloat16", "int8"))
+def test_clipping_a_gradient_near_the_largest_float32_keeps_its_direction(state):
+    theta, g = np.zeros(700, "f4"), np.full(700, 3e38, "f4")
+    g[::7] = -1e38
+    exact = g.astype("f8") / np.linalg.norm(g.astype("f8"))
+    options = {} if state is None else {"state": state}
+    us.optim.SGD(lr=1.0, momentum=0.9, **options).step(theta, g, clip_norm=1.0, non_finite="raise")
+    np.testing.assert_allclose(theta, -exact, rtol=1e-6)
+    lars, point = us.optim.LARS(lr=1.0), np.zeros(700, "f4")
+    lars.step(point, g, clip_norm=1.0)
+    np.testing.assert_allclose(point, -exact, rtol=1e-6)
+    wide = np.zeros(3)
+    us.optim.SGD(lr=1.0).step(wide, np.array([1e308, -1e308, 0.0]), clip_norm=1.0, scale=100.0)
+    np.testing.assert_allclose(wide, np.array([-1, 1, 0]) / np.sqrt(2), rtol=1e-12)
+
+
+def test_a_scale_that_overflows_the_gradient_is_refused_and_a_clipped_one_is_not():
+    for kind, large, scale in (("f4", 1e30, 1e20), ("f8", 1e300, 1e20)):
+        optimizer, theta, g = us.optim.Adam(), np.ones(9, kind), np.full(9, large, kind)
+        assert optimizer.step(theta, g, scale=scale, non_finite="skip") is None
+        assert (optimizer.skipped, optimizer.t) == (1, 0)
+        assert np.all(theta == 1)
+        with pytest.raises(us.errors.NonFiniteError):
+            optimizer.step(theta, g, scale=scale, non_finite="raise")
+        optimizer.step(theta, g, scale=scale, clip_norm=1.0, non_finite="raise")
+        assert np.isfinite(theta).all()
+        assert np.all(theta < 1)
+
+
 def test_a_known_norm_is_used_as_it_is():
     theta = np.zeros(4)
     optimizer = us.optim.SGD(lr=1.0)

@@ -89,9 +89,11 @@ template <class T> void bench_type(const char *type, std::int64_t n) {
   bench_copy<T>(type, n);
   for (const std::string &name : rule_names()) {
     bench_rule<T>(type, find_rule(name), {}, n);
-    if (name == "Adam" || name == "Adagrad")
+    const RuleId rule_id = find_rule(name);
+    const bool keeps_state = !slot_infos(rule_id, default_hyper(rule_id).data()).empty();
+    if (keeps_state && !is_layerwise(rule_id))
       for (const auto format : {optim::Format::bfloat16, optim::Format::int8})
-        bench_rule<T>(type, find_rule(name), {}, n, format);
+        bench_rule<T>(type, rule_id, {}, n, format);
     for (const auto &[rule, changes] : kOptions)
       if (rule == name)
         bench_rule<T>(type, find_rule(name), changes, n);

@@ -45,7 +45,10 @@ template <class T> struct Loops {
   // Writes u, whose norm the trust ratio divides by.
   using Measure = void (*)(const T *scalars, T scale, std::int64_t count, const T *theta,
                            const T *gradient, T *const *slots, T *u);
+  // θ from u; only rules that can.
+  using Advance = void (*)(const T *scalars, std::int64_t count, T *theta, const T *u);
   Step step = nullptr;
+  Advance advance = nullptr;
   Measure measure = nullptr; // only rules with a trust ratio
   CodedLoops<T> coded;       // only rules without
 };

@@ -49,6 +49,15 @@ void measure_loop(const T *scalars, T scale, std::int64_t count, const T *theta,
   }
 }
 
+template <class Rule, unsigned option, class T>
+void advance_loop(const T *scalars, std::int64_t count, T *theta, const T *u) {
+  typename Rule::template Scalars<T> c;
+  std::memcpy(&c, scalars, sizeof(c));
+#pragma GCC ivdep
+  for (std::int64_t i = 0; i < count; ++i)
+    Rule::advance(c, theta[i], u[i]);
+}
+
 template <class T> Loops<T> find_loops(RuleId rule, unsigned option, const Coding &coding) {
   return with_rule(rule, [&](auto r) {
     using Rule = decltype(r);
@@ -59,6 +68,10 @@ template <class T> Loops<T> find_loops(RuleId rule, unsigned option, const Codin
       if constexpr (kLayerwise<Rule>) {
         static constexpr typename Loops<T>::Measure measures[] = {&measure_loop<Rule, V, T>...};
         loops.measure = measures[option];
+        if constexpr (Rule::kMeasureWrites) {
+          static constexpr typename Loops<T>::Advance advances[] = {&advance_loop<Rule, V, T>...};
+          loops.advance = advances[option];
+        }
       } else {
         static constexpr CodedLoops<T> (*coded[])(const Coding &) = {&coded_loops<Rule, V, T>...};
         loops.coded = coded[option](coding);

@@ -13,8 +13,9 @@ namespace unstuck::optim {
 // Elements that one thread takes at a time: long enough for the prefetcher, short enough to share
 // small networks.
 inline constexpr std::int64_t kRange = 8'192;
-// Elements of a tile: θ, g, two decoded slots and the average in 20 KiB of float.
-inline constexpr std::int64_t kTile = 1'024;
+// Elements of a tile: θ, g, two slots and the average in 10 KiB of float; short, so that the
+// prefetcher sees all of them as one stream.
+inline constexpr std::int64_t kTile = 512;
 
 static_assert(kRange % kTile == 0 && kTile % kCodeBlock == 0);
 
@@ -31,25 +32,30 @@ struct Sums {
 
 template <class T> class Tile {
 public:
-  Tile(const Storage &storage, const UpdateCall<T> &call) : storage_(storage), call_(call) {}
+  // shrink: multiplies the gradient before everything else, for factors that underflow.
+  Tile(const Storage &storage, const UpdateCall<T> &call, T shrink)
+      : storage_(storage), call_(call), shrink_(shrink) {}
 
   // Whether there is more to do than the rule itself, so that tiles must stay small.
   bool staged() const {
-    return storage_.format != Format::theta || call_.average || call_.zero || call_.report;
+    return storage_.format != Format::theta || call_.average || call_.zero || call_.report ||
+           shrink_ != T(1);
   }
 
-  // The rule on parameters begin … end−1 of the tile; adds to the sums.
+  // The rule on parameters begin … end−1 of the tile; adds to the sums. direction: u if it is kept.
   void step(const Loops<T> &loops, const T *scalars, T scale, std::int64_t begin, std::int64_t end,
-            Sums *sums) {
+            Sums *sums, const T *direction = nullptr) {
     const std::int64_t count = end - begin;
     T *theta = call_.theta + begin;
-    const T *gradient = call_.gradient + begin;
     if (sums)
       std::memcpy(before_, theta, static_cast<std::size_t>(count) * sizeof(T));
-    run(loops, scalars, scale, begin, count);
+    if (direction)
+      loops.advance(scalars, count, theta, direction);
+    else
+      run(loops, scalars, scale, begin, count);
     if (!sums)
       return;
-    sums->gradient.add(gradient, count);
+    sums->gradient.add(call_.gradient + begin, count);
     sums->theta.add(before_, count);
     sums->change.add_difference(theta, before_, count);
   }
@@ -62,18 +68,20 @@ public:
       std::memset(call_.zero + begin, 0, static_cast<std::size_t>(end - begin) * sizeof(T));
   }
 
-  // Σθ² and Σu² of parameters begin … end−1, u the quantity of the rule's trust ratio.
+  // Σθ² and Σu² of parameters begin … end−1, u the quantity of the rule's trust ratio, which is
+  // kept in `direction` if there is one and the rule can go on from it.
   Sums measure(const Loops<T> &loops, const T *scalars, T scale, std::int64_t begin,
-               std::int64_t end) {
+               std::int64_t end, T *direction) {
     Sums sums;
     for (std::int64_t at = begin; at < end; at += kTile) {
       const std::int64_t count = std::min(kTile, end - at);
       T *slots[kMaxSlots] = {};
       for (int k = 0; k < storage_.slots; ++k)
         slots[k] = static_cast<T *>(call_.slots[k].values) + at;
-      loops.measure(scalars, scale, count, call_.theta + at, call_.gradient + at, slots, before_);
+      T *u = direction && loops.advance ? direction + (at - begin) : before_;
+      loops.measure(scalars, scale, count, call_.theta + at, gradient(at, count), slots, u);
       sums.theta.add(call_.theta + at, count);
-      sums.update.add(before_, count);
+      sums.update.add(u, count);
     }
     return sums;
   }
@@ -94,7 +102,7 @@ private:
     T *slots[kMaxSlots] = {};
     for (int k = 0; k < storage_.slots; ++k)
       slots[k] = static_cast<T *>(call_.slots[k].values) + begin;
-    loops.step(scalars, scale, count, call_.theta + begin, call_.gradient + begin, slots);
+    loops.step(scalars, scale, count, call_.theta + begin, gradient(begin, count), slots);
   }
 
   // A part of a block of codes: its first part decodes the block, its last one encodes it.
@@ -114,20 +122,30 @@ private:
       part[k] = decoded_[k] + (begin - block);
     }
     T *theta = call_.theta + begin;
-    const T *gradient = call_.gradient + begin;
+    const T *own = gradient(begin, end - begin);
     const Bits place = rounding_place(seed_, block);
     if (end - begin == kCodeBlock) {
-      return loops.coded.whole(scalars, scale, theta, gradient, place, codes, all);
+      return loops.coded.whole(scalars, scale, theta, own, place, codes, all);
     }
     const std::int64_t count = padded(storage_.format, stop - block);
     if (begin == block)
       loops.coded.decode(codes, count, all);
-    loops.step(scalars, scale, end - begin, theta, gradient, part);
+    loops.step(scalars, scale, end - begin, theta, own, part);
     if (end < stop)
       return;
     for (int k = 0; k < storage_.slots; ++k)
       std::fill(all[k] + (stop - block), all[k] + count, T(0));
     loops.coded.encode(all, count, place, codes);
+  }
+
+  // The gradient of `count` ≤ kTile parameters, or any number where it is not shrunk.
+  const T *gradient(std::int64_t begin, std::int64_t count) {
+    const T *own = call_.gradient + begin;
+    if (shrink_ == T(1))
+      return own;
+    for (std::int64_t i = 0; i < count; ++i)
+      shrunk_[i] = own[i] * shrink_;
+    return shrunk_;
   }
 
   // a ← a + (1 − d)·(θ − a)
@@ -154,8 +172,10 @@ private:
 
   const Storage &storage_;
   const UpdateCall<T> &call_;
+  const T shrink_;
   const Bits seed_ = rounding_seed(call_.t);
   alignas(64) T before_[kTile];
+  alignas(64) T shrunk_[kTile];
   alignas(64) T decoded_[kMaxSlots][kCodeBlock];
 };
 

@@ -59,13 +59,16 @@ template <class T> double scaled_norm(std::int64_t n, const T *x) {
 }
 
 template <class T> double norm_of(std::int64_t n, const T *x, double *partial) {
-  parallel_ranges(n, kRange, n / 8, [&](std::int64_t begin, std::int64_t end) {
+  // backwards, because the update starts with what the cache then still holds
+  const std::int64_t chunks = chunks_of(n);
+  parallel_blocks(chunks, n / 8, [&](std::int64_t k, int) {
+    const std::int64_t begin = (chunks - 1 - k) * kRange;
     optim::SquareSum sum;
-    sum.add(x + begin, end - begin);
+    sum.add(x + begin, std::min(kRange, n - begin));
     partial[begin / kRange] = sum.value();
   });
   double sum = 0.0;
-  for (std::int64_t k = 0; k < chunks_of(n); ++k)
+  for (std::int64_t k = 0; k < chunks; ++k)
     sum += partial[k];
   return std::isfinite(sum) ? std::sqrt(sum) : scaled_norm(n, x);
 }
@@ -105,12 +108,19 @@ template <class T> struct Update<T>::Plan {
 
   void add_segments();
   void add_items();
+  std::vector<T> directions; // u of a resident block, for each thread
+  T shrink = T(1);           // multiplies the gradient before everything else
+
   double clip(const UpdateCall<T> &call, UpdateResult &result);
+  T split(double factor);
   void flat(const UpdateCall<T> &call, T scale);
   void layerwise(const UpdateCall<T> &call, T scale);
-  void measure(const UpdateCall<T> &call, T scale, std::size_t block, std::int64_t chunk);
+  void measure(const UpdateCall<T> &call, T scale, std::size_t block, std::int64_t chunk,
+               T *direction);
   double trust(const UpdateCall<T> &call, std::size_t block) const;
-  void apply(const UpdateCall<T> &call, T scale, std::size_t block, std::int64_t chunk, double q);
+  void apply(const UpdateCall<T> &call, T scale, std::size_t block, std::int64_t chunk, double q,
+             const T *direction);
+  void resident(const UpdateCall<T> &call, T scale, const Item &item, T *direction);
   void report(const UpdateCall<T> &call) const;
 };
 
@@ -157,16 +167,26 @@ template <class T> double Update<T>::Plan::clip(const UpdateCall<T> &call, Updat
   const double norm =
       call.gradient_norm < 0.0 ? norm_of(n, call.gradient, partial.data()) : call.gradient_norm;
   result.gradient = norm * std::abs(call.scale);
-  result.done = call.non_finite == NonFinite::propagate || std::isfinite(result.gradient);
   const bool clips = call.clip_norm > 0.0 && result.gradient > call.clip_norm;
-  return clips ? call.scale * (call.clip_norm / result.gradient) : call.scale;
+  const double used = clips ? call.clip_norm : result.gradient;
+  result.done = call.non_finite == NonFinite::propagate ||
+                (std::isfinite(norm) && used <= std::numeric_limits<T>::max());
+  return clips ? std::copysign(call.clip_norm / norm, call.scale) : call.scale;
+}
+
+// The factor as two: one that T holds and, where it would underflow, a power of 2 before it.
+template <class T> T Update<T>::Plan::split(double factor) {
+  constexpr int digits = std::numeric_limits<T>::max_exponent - 28;
+  const bool tiny = factor != 0.0 && std::abs(factor) < std::numeric_limits<T>::min();
+  shrink = tiny ? static_cast<T>(std::ldexp(1.0, -digits)) : T(1);
+  return static_cast<T>(tiny ? std::ldexp(factor, digits) : factor);
 }
 
 template <class T> void Update<T>::Plan::flat(const UpdateCall<T> &call, T scale) {
   const std::vector<Segment> &segments = call.report ? single : merged;
   parallel_ranges(n, kRange, work_of(n), [&](std::int64_t begin, std::int64_t end) {
     const FlushDenormals flush;
-    optim::Tile<T> tile(storage, call);
+    optim::Tile<T> tile(storage, call, shrink);
     auto segment = std::upper_bound(segments.begin(), segments.end(), begin,
                                     [](std::int64_t at, const Segment &s) { return at < s.end; });
     const std::int64_t length = tile.staged() ? kTile : kRange;
@@ -192,13 +212,13 @@ template <class T> void Update<T>::Plan::flat(const UpdateCall<T> &call, T scale
 
 template <class T>
 void Update<T>::Plan::measure(const UpdateCall<T> &call, T scale, std::size_t block,
-                              std::int64_t part) {
+                              std::int64_t part, T *direction) {
   const BlockSetting &b = blocks[block];
   const std::int64_t begin = b.begin + part * kRange, end = std::min(begin + kRange, b.end);
   const auto &c = scalars[static_cast<std::size_t>(single[block].group)];
-  optim::Tile<T> tile(storage, call);
-  sums[static_cast<std::size_t>(chunk[block] + part)] =
-      tile.measure(loops, c.data(), scale, begin, end);
+  optim::Tile<T> tile(storage, call, shrink);
+  sums[static_cast<std::size_t>(chunk[block] + part)] = tile.measure(
+      loops, c.data(), scale, begin, end, direction ? direction + (begin - b.begin) : nullptr);
 }
 
 template <class T>
@@ -216,12 +236,12 @@ double Update<T>::Plan::trust(const UpdateCall<T> &call, std::size_t block) cons
 
 template <class T>
 void Update<T>::Plan::apply(const UpdateCall<T> &call, T scale, std::size_t block,
-                            std::int64_t part, double q) {
+                            std::int64_t part, double q, const T *direction) {
   const BlockSetting &b = blocks[block];
   const std::int64_t begin = b.begin + part * kRange, end = std::min(begin + kRange, b.end);
   optim::Scalars<T> c = scalars[static_cast<std::size_t>(single[block].group)];
   c[0] = static_cast<T>(q);
-  optim::Tile<T> tile(storage, call);
+  optim::Tile<T> tile(storage, call, shrink);
   optim::Sums *piece = nullptr;
   if (call.report) {
     piece = &sums[static_cast<std::size_t>(chunk[block] + part)];
@@ -231,7 +251,8 @@ void Update<T>::Plan::apply(const UpdateCall<T> &call, T scale, std::size_t bloc
   const std::int64_t length = tile.staged() ? kTile : kRange;
   for (std::int64_t at = begin; at < end; at += length) {
     const std::int64_t stop = std::min(at + length, end);
-    tile.step(loops, c.data(), scale, at, stop, piece);
+    tile.step(loops, c.data(), scale, at, stop, piece,
+              direction ? direction + (at - b.begin) : nullptr);
     tile.finish(at, stop);
   }
 }
@@ -243,28 +264,38 @@ template <class T> void Update<T>::Plan::layerwise(const UpdateCall<T> &call, T 
       continue;
     parallel_blocks(parts, work_of(length), [&](std::int64_t part, int) {
       const FlushDenormals flush;
-      measure(call, scale, b, part);
+      measure(call, scale, b, part, nullptr);
     });
     const double q = trust(call, b);
     // backwards, because the end of the block is what the cache still holds
     parallel_blocks(parts, work_of(length), [&](std::int64_t part, int) {
       const FlushDenormals flush;
-      apply(call, scale, b, parts - 1 - part, q);
+      apply(call, scale, b, parts - 1 - part, q, nullptr);
     });
   }
   const auto count = static_cast<std::int64_t>(items.size());
-  parallel_blocks(count, work_of(2 * n), [&](std::int64_t k, int) {
-    const FlushDenormals flush;
-    const Item &item = items[static_cast<std::size_t>(k)];
-    for (std::size_t b = item.first; b < item.last; ++b) {
-      const std::int64_t parts = chunks_of(blocks[b].end - blocks[b].begin);
-      for (std::int64_t part = 0; part < parts; ++part)
-        measure(call, scale, b, part);
-      const double q = trust(call, b);
-      for (std::int64_t part = 0; part < parts; ++part)
-        apply(call, scale, b, part, q);
-    }
-  });
+  const auto rooms = static_cast<std::int64_t>(directions.size()) / kResident;
+  parallel_blocks(
+      count, work_of(2 * n),
+      [&](std::int64_t k, int slot) {
+        const FlushDenormals flush;
+        T *direction = rooms > 0 ? directions.data() + slot * kResident : nullptr;
+        resident(call, scale, items[static_cast<std::size_t>(k)], direction);
+      },
+      rooms > 0 ? rooms : 4096);
+}
+
+// Small blocks, each measured and updated while it is in the cache of this thread.
+template <class T>
+void Update<T>::Plan::resident(const UpdateCall<T> &call, T scale, const Item &item, T *direction) {
+  for (std::size_t b = item.first; b < item.last; ++b) {
+    const std::int64_t parts = chunks_of(blocks[b].end - blocks[b].begin);
+    for (std::int64_t part = 0; part < parts; ++part)
+      measure(call, scale, b, part, direction);
+    const double q = trust(call, b);
+    for (std::int64_t part = 0; part < parts; ++part)
+      apply(call, scale, b, part, q, direction);
+  }
 }
 
 template <class T> void Update<T>::Plan::report(const UpdateCall<T> &call) const {
@@ -311,6 +342,9 @@ Update<T>::Update(RuleId rule, const double *hyper, std::int64_t n,
   plan.add_segments();
   if (plan.loops.measure)
     plan.add_items();
+  if (plan.loops.advance)
+    plan.directions.resize(static_cast<std::size_t>(
+        kResident * std::min<std::int64_t>(thread_count(), std::ssize(plan.items))));
   const auto pieces = static_cast<std::size_t>(chunks_of(n)) + plan.blocks.size();
   plan.sums.resize(pieces);
   plan.partial.resize(pieces);
@@ -325,7 +359,7 @@ template <class T> RuleId Update<T>::rule() const { return plan_->rule; }
 template <class T> UpdateResult Update<T>::step(const UpdateCall<T> &call) {
   UpdateResult result;
   Plan &plan = *plan_;
-  const auto scale = static_cast<T>(plan.clip(call, result));
+  const T scale = plan.split(plan.clip(call, result));
   if (!result.done)
     return result;
   for (std::size_t g = 0; g < plan.groups.size(); ++g)

@@ -208,7 +208,7 @@ class Optimizer:
         done, _, table = update.step(row, rate, self.t + 1, theta, gradient, slots, **asked)
         if not done:
             if non_finite == "raise":
-                raise NonFiniteError(f"`gradient` is not finite{_where(gradient)}; nothing has changed")
+                raise NonFiniteError(f"`gradient`{_where(gradient)}; nothing has changed")
             self.skipped += 1
             return None
         self.slots, self.n, self.dtype, self._update = slots, theta.size, theta.dtype, update
@@ -399,4 +399,6 @@ def _known_norm(value: Any) -> float:
 
 def _where(gradient: Array) -> str:
     bad = np.flatnonzero(~np.isfinite(gradient))
-    return f": {gradient[bad[0]]} at position {bad[0]}, {bad.size} in all" if bad.size else ""
+    if not bad.size:
+        return f" times `scale` does not fit into {gradient.dtype.name}"
+    return f" is not finite: {gradient[bad[0]]} at position {bad[0]}, {bad.size} in all"

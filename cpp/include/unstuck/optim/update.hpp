@@ -4,7 +4,7 @@
 // The vector is cut into ranges of constant size, a range into tiles that stay in the first-level
 // cache; each stage runs over the tile before the next tile is touched, so that memory sees one
 // pass whatever is switched on. Rules with a trust ratio take block by block: the norms, then the
-// update while the block is still in cache. Sums are taken in eight lanes per chunk, chunks added
+// update while the block is still in cache. Sums are taken in sixteen lanes per chunk, chunks added
 // in order: the same bits for any number of threads and on every CPU level.
 #pragma once
 #include <array>

@@ -89,7 +89,7 @@ class LAMB(Optimizer):
     """Adam with a rate for each block: proportional to the length of the block over that of its update.
 
     m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;  u = m̂/(√v̂ + ε) + λθ;  θ ← θ − lr·q·u for each block with
-    q = φ(‖θ‖)/‖u‖, 1 where a norm is 0. Without weight decay q = 1 unless always_adapt. `per_block` can exclude
+    q = φ(‖θ‖)/‖u‖, 1 where ‖u‖ or φ is 0. Without weight decay q = 1 unless always_adapt. `per_block` can exclude
     blocks (`exclude_vectors`). The blocks are those given to `init`; without them θ is one block. Norms are
     accumulated in float64.
     Slots: first_moment, second_moment. Reference: timm.optim.Lamb, whose clipping of the gradient's global norm to
@@ -103,9 +103,10 @@ class LAMB(Optimizer):
         weight_decay: λ ≥ 0, in the update and so in the ratio.
         bias_correction: without it m̂ = m and v̂ = v.
         grad_averaging: without it m ← β₁m + g.
-        norm_limit: φ(x) = min(x, norm_limit); 0: φ(x) = x.
+        norm_limit: the γᵤ of the paper's φ(x) = min(max(x, γₗ), γᵤ); 0: no limit, φ(x) = x with the default floor.
         trust_clip: q at most 1.
         always_adapt: q also without weight decay.
+        norm_floor: the paper's γₗ ≥ 0, with which a block of zeros moves, too.
         **options: see `Optimizer`; `state` must be None.
 
     Raises:
@@ -125,6 +126,7 @@ class LAMB(Optimizer):
             "norm_limit": NON_NEGATIVE,
             "trust_clip": FLAG,
             "always_adapt": FLAG,
+            "norm_floor": NON_NEGATIVE,
         }
     )
 
@@ -141,6 +143,7 @@ class LAMB(Optimizer):
         norm_limit: Number = 0.0,
         trust_clip: bool = False,
         always_adapt: bool = False,
+        norm_floor: Number = 0.0,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(
@@ -155,4 +158,5 @@ class LAMB(Optimizer):
             norm_limit=norm_limit,
             trust_clip=trust_clip,
             always_adapt=always_adapt,
+            norm_floor=norm_floor,
         )

@@ -58,25 +58,28 @@ struct LARS {
 
 // m ← β₁m + β₃g, β₃ = 1 − β₁, or 1 without grad_averaging;  v ← β₂v + (1 − β₂)g²;
 // u = m̂/(√v̂ + ε) + λθ, without bias_correction m/(√v + ε) + λθ;  θ ← θ − lr·q·u for each block with
-// q = φ(‖θ‖)/‖u‖, 1 where a norm is 0, at most 1 with trust_clip; φ(x) = x, or min(x, norm_limit)
-// where that is not 0. Without weight decay q = 1 unless always_adapt.
+// q = φ(‖θ‖)/‖u‖, 1 where ‖u‖ or φ is 0, at most 1 with trust_clip; φ(x) = max(x, norm_floor), then
+// min(·, norm_limit) where that is not 0. Without weight decay q = 1 unless always_adapt.
 // Reference: timm.optim.Lamb (its global clip of the gradient is `clip_norm` of the step); You et
 // al. 1904.00962.
 struct LAMB {
   static constexpr std::string_view name = "LAMB";
   struct Hyper {
     double beta1 = 0.9, beta2 = 0.999, eps = 1e-6, weight_decay = 1e-2, bias_correction = 1.0,
-           grad_averaging = 1.0, norm_limit = 0.0, trust_clip = 0.0, always_adapt = 0.0;
+           grad_averaging = 1.0, norm_limit = 0.0, trust_clip = 0.0, always_adapt = 0.0,
+           norm_floor = 0.0;
   };
-  static constexpr std::array<Field<Hyper>, 9> fields{{{"beta1", &Hyper::beta1},
-                                                       {"beta2", &Hyper::beta2},
-                                                       {"eps", &Hyper::eps},
-                                                       {"weight_decay", &Hyper::weight_decay},
-                                                       {"bias_correction", &Hyper::bias_correction},
-                                                       {"grad_averaging", &Hyper::grad_averaging},
-                                                       {"norm_limit", &Hyper::norm_limit},
-                                                       {"trust_clip", &Hyper::trust_clip},
-                                                       {"always_adapt", &Hyper::always_adapt}}};
+  static constexpr std::array<Field<Hyper>, 10> fields{
+      {{"beta1", &Hyper::beta1},
+       {"beta2", &Hyper::beta2},
+       {"eps", &Hyper::eps},
+       {"weight_decay", &Hyper::weight_decay},
+       {"bias_correction", &Hyper::bias_correction},
+       {"grad_averaging", &Hyper::grad_averaging},
+       {"norm_limit", &Hyper::norm_limit},
+       {"trust_clip", &Hyper::trust_clip},
+       {"always_adapt", &Hyper::always_adapt},
+       {"norm_floor", &Hyper::norm_floor}}};
   enum Option : unsigned { kVariants = 1 };
   static constexpr unsigned variant(const Hyper &) { return 0; }
   static constexpr Slots slots(unsigned) { return two_moments(); }
@@ -101,8 +104,9 @@ struct LAMB {
   }
   static bool adapts(const Hyper &h) { return h.weight_decay != 0.0 || h.always_adapt != 0.0; }
   static double trust(const Hyper &h, double, double theta, double update) {
-    const double phi = h.norm_limit > 0.0 ? std::min(theta, h.norm_limit) : theta;
-    const double q = theta > 0.0 && update > 0.0 ? phi / update : 1.0;
+    const double least = std::max(theta, h.norm_floor);
+    const double phi = h.norm_limit > 0.0 ? std::min(least, h.norm_limit) : least;
+    const double q = phi > 0.0 && update > 0.0 ? phi / update : 1.0;
     return h.trust_clip != 0.0 ? std::min(q, 1.0) : q;
   }
   static constexpr bool kMeasureWrites = true;
@@ -114,9 +118,12 @@ struct LAMB {
     slot[1] = c.beta2 * slot[1] + c.one_minus_beta2 * (g * g);
     return update(c, theta, slot);
   }
+  template <class T> static void advance(const Scalars<T> &c, T &theta, T u) {
+    theta -= c.rate * (c.trust * u);
+  }
   template <unsigned option, class T>
   static void step(const Scalars<T> &c, T &theta, T, const T *slot) {
-    theta -= c.rate * (c.trust * update(c, theta, slot));
+    advance(c, theta, update(c, theta, slot));
   }
 };
 

@@ -15,6 +15,7 @@
 //                    way
 // A rule that scales a block by a trust ratio ‖θ‖/‖u‖ has also
 //   measure          changes the slots that step will read, and gives u for one parameter
+//   advance          θ from u, if measure changes slots: u need not be computed twice
 //   trust            the ratio from the two norms; the first member of Scalars receives it
 #pragma once
 #include <array>
