@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from optim_rule import Rule, betas
+from optim_rule import Rule, betas, no_torch
 
 
 def moments(g, s, beta1, beta2):
@@ -56,6 +56,14 @@ def radam(theta, g, s, lr, t, beta1, beta2, eps, weight_decay, decoupled_weight_
         r = math.sqrt((rho - 4) * (rho - 2) * longest / ((longest - 4) * (longest - 2) * rho))
         return theta - lr * m / (1 - beta1**t) * r * math.sqrt(1 - beta2**t) / (np.sqrt(v) + eps)
     return theta - lr * m / (1 - beta1**t) if early == "sgd" else theta
+
+
+def adabelief(theta, g, s, lr, t, beta1, beta2, eps, weight_decay, decoupled_weight_decay):
+    """adabelief_pytorch.AdaBelief without rectification."""
+    theta, g = (theta * (1 - lr * weight_decay), g) if decoupled_weight_decay else (theta, g + weight_decay * theta)
+    m = s["first_moment"] = beta1 * s.get("first_moment", 0.0) + (1 - beta1) * g
+    v = s["variance"] = beta2 * s.get("variance", 0.0) + (1 - beta2) * (g - m) ** 2 + eps
+    return theta - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
 
 
 def torch_radam(hyper):
@@ -121,5 +129,17 @@ RULES = {
             "early": ("sgd", "skip"),
         },
         refused=[*REFUSED, ({"threshold": 3.0}, "`threshold` must be a finite number ≥ 4, got 3")],
+    ),
+    "AdaBelief": Rule(
+        oracle=adabelief,
+        torch=no_torch,
+        options={
+            "beta1": (0.9, 0.5),
+            "beta2": (0.999, 0.7),
+            "eps": (1e-16, 1e-3),
+            "weight_decay": (0.0, 0.01),
+            "decoupled_weight_decay": (True, False),
+        },
+        refused=REFUSED,
     ),
 }

@@ -12,7 +12,7 @@ from ..hyper import Number
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Adam", "AdamW", "NAdam", "AdaMax", "RAdam"]
+__all__ = ["Adam", "AdamW", "NAdam", "AdaMax", "RAdam", "AdaBelief"]
 
 _BASE = {"beta1": BELOW_ONE, "beta2": BELOW_ONE, "eps": NON_NEGATIVE, "weight_decay": NON_NEGATIVE}
 
@@ -236,4 +236,51 @@ class RAdam(Optimizer):
             decoupled_weight_decay=decoupled_weight_decay,
             threshold=threshold,
             early=early,
+        )
+
+
+class AdaBelief(Optimizer):
+    """Adam that divides by how far the gradient is from its mean: long steps where it came as expected.
+
+    m ← β₁m + (1 − β₁)g;  s ← β₂s + (1 − β₂)(g − m)² + ε;  θ ← θ − lr·m̂/(√ŝ + ε), m̂ = m/(1 − β₁ᵗ),
+    ŝ = s/(1 − β₂ᵗ).
+    Slots: first_moment, variance. Reference: adabelief_pytorch.AdaBelief with rectify=False; Zhuang et al., arXiv
+    2010.07468, algorithm 2.
+
+    Args:
+        lr: learning rate ≥ 0, or a schedule.
+        beta1: β₁ in [0, 1). With 0 the gradient is its own mean, and only ε bounds the step.
+        beta2: β₂ in [0, 1).
+        eps: ε ≥ 0, added to s in every step and to √ŝ.
+        weight_decay: λ ≥ 0.
+        decoupled_weight_decay: θ ← θ·(1 − lr·λ) as AdamW; without it λθ is added to the gradient.
+        **options: see `Optimizer`.
+
+    Raises:
+        ArgumentError: a value is out of its range.
+        ArgumentTypeError: a value is not a number.
+    """
+
+    rule = "AdaBelief"
+    limits = MappingProxyType({**_BASE, "decoupled_weight_decay": FLAG})
+
+    def __init__(
+        self,
+        lr: Rate = 1e-3,
+        *,
+        beta1: Number = 0.9,
+        beta2: Number = 0.999,
+        eps: Number = 1e-16,
+        weight_decay: Number = 0.0,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(
+            lr,
+            options,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            weight_decay=weight_decay,
+            decoupled_weight_decay=decoupled_weight_decay,
         )

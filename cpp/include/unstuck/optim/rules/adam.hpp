@@ -243,6 +243,60 @@ struct RAdam {
   }
 };
 
-using AdamRules = std::tuple<Adam, AdamW, NAdam, AdaMax, RAdam>;
+// g ← g + λθ, or θ ← θ·(1 − lr·λ) decoupled;  m ← β₁m + (1 − β₁)g;
+// s ← β₂s + (1 − β₂)(g − m)² + ε;  θ ← θ − lr·m̂/(√ŝ + ε), m̂ = m/(1 − β₁ᵗ), ŝ = s/(1 − β₂ᵗ).
+// Reference: adabelief_pytorch.AdaBelief with rectify=False; Zhuang et al. 2010.07468.
+struct AdaBelief {
+  static constexpr std::string_view name = "AdaBelief";
+  struct Hyper {
+    double beta1 = 0.9, beta2 = 0.999, eps = 1e-16, weight_decay = 0.0,
+           decoupled_weight_decay = 1.0;
+  };
+  static constexpr std::array<Field<Hyper>, 5> fields{
+      {{"beta1", &Hyper::beta1},
+       {"beta2", &Hyper::beta2},
+       {"eps", &Hyper::eps},
+       {"weight_decay", &Hyper::weight_decay},
+       {"decoupled_weight_decay", &Hyper::decoupled_weight_decay}}};
+  enum Option : unsigned { kVariants = 1 };
+  static constexpr unsigned variant(const Hyper &) { return 0; }
+  static constexpr Slots slots(unsigned) {
+    Slots slots;
+    slots.add("first_moment");
+    slots.add("variance", true);
+    return slots;
+  }
+
+  template <class T> struct Scalars {
+    T rate, inner_eps, eps, beta1, one_minus_beta1, beta2, one_minus_beta2, weight_decay, keep;
+  };
+  template <class T> static Scalars<T> prepare(const Hyper &h, double lr, std::int64_t t) {
+    const double root2 = std::sqrt(bias_correction(h.beta2, t));
+    const bool decoupled = h.decoupled_weight_decay != 0.0;
+    return {T(lr * root2 / bias_correction(h.beta1, t)),
+            T(h.eps),
+            T(h.eps * root2),
+            T(h.beta1),
+            T(1.0 - h.beta1),
+            T(h.beta2),
+            T(1.0 - h.beta2),
+            T(decoupled ? 0.0 : h.weight_decay),
+            T(decoupled ? 1.0 - lr * h.weight_decay : 1.0)};
+  }
+  template <unsigned option, class T>
+  static void gather(const Scalars<T> &c, T theta, T g, T *slot) {
+    g += c.weight_decay * theta;
+    T &m = slot[0], &s = slot[1];
+    m = c.beta1 * m + c.one_minus_beta1 * g;
+    const T residual = g - m;
+    s = c.beta2 * s + c.one_minus_beta2 * (residual * residual) + c.inner_eps;
+  }
+  template <unsigned option, class T>
+  static void move(const Scalars<T> &c, T &theta, const T *slot) {
+    theta = c.keep * theta - c.rate * ratio(slot[0], std::sqrt(slot[1]) + c.eps);
+  }
+};
+
+using AdamRules = std::tuple<Adam, AdamW, NAdam, AdaMax, RAdam, AdaBelief>;
 
 } // namespace unstuck::optim
