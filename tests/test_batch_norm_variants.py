@@ -8,6 +8,7 @@ import pytest
 import unstuck as us
 from oracles import central_difference, relative_error
 from torch_modules import gradient_and_product, module_of
+from unstuck.doctor.moving import recompute
 
 nn = us.nn
 TOLERANCE = {"float64": 1e-9, "float32": 5e-5}
@@ -317,6 +318,17 @@ def test_recomputed_variants(norm, spread):
     if spread:
         expected = spread(a - a.mean((0, 2))[:, None])
         np.testing.assert_allclose(next(v for k, v in buffers.items() if "_s" in k), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_doctor_recomputes_every_kind(name):
+    land, _ = problem(VARIANTS[name], "eval")
+    fresh, before = land.detached(), land.buffers.copy()
+    recompute(fresh, land.theta, np.arange(20))
+    np.testing.assert_array_equal(land.buffers, before)
+    twin, _ = problem(VARIANTS[name], "eval")
+    nn.recompute_statistics(twin.net, land.X[:20])
+    np.testing.assert_array_equal(fresh.buffers, twin.net.buffers)
 
 
 def test_what_cannot_be_recomputed_changes_nothing():
