@@ -2,6 +2,7 @@
 #include "arrays.hpp"
 
 namespace unstuck::bindings {
+void bind_following(py::module_ &m);
 void bind_krylov(py::module_ &m);
 void bind_network(py::module_ &m);
 void bind_norm(py::module_ &m);
@@ -26,6 +27,7 @@ PYBIND11_MODULE(UNSTUCK_MODULE, m) {
       py::set_error(py::module_::import("unstuck.errors").attr("ArgumentError"), error.what());
     }
   });
+  bind_following(m);
   bind_krylov(m);
   bind_network(m);
   bind_norm(m);

@@ -76,7 +76,7 @@ class Sharpness:
 class SharpnessTracker:
     """Follows λ_max (and λ_min) of the Hessian through training, at two to five products per look.
 
-    A look multiplies a block of two vectors per end with the Hessian of one fixed batch and takes the Rayleigh
+    A look multiplies a block of vectors, two per end, with the Hessian of one fixed batch and takes the Rayleigh
     quotient of the best of their span: a rigorous lower bound of λ_max (upper of λ_min). The first look and every
     `certify_every`-th runs Lanczos from a fresh Gaussian vector: its certificate bounds the end from the other side,
     and an eigenvalue that has overtaken the followed one is found.
@@ -86,7 +86,8 @@ class SharpnessTracker:
         batch: (S,) indices of the samples to look at, the same at every look; None: all.
         every: updates between two looks of a run that it is attached to; None: at the end of every epoch.
         smallest: follow λ_min as well.
-        vectors: per end and round, 2 or 3.
+        vectors: per end and round. 2: u and its residual; 3: also the last move, as LOBPCG; 1: a step of power
+            iteration, the cheapest, which lags behind where the end is not well separated.
         accuracy: relative residual above which a look goes on, up to 5 products.
         certify_every: looks between two fresh runs.
         confidence: of every certified bound.
@@ -121,7 +122,7 @@ class SharpnessTracker:
         self.accuracy = NON_NEGATIVE.check("accuracy", accuracy)
         self.certify_every = Count(1).check("certify_every", certify_every)
         self.confidence = BELOW_ONE.check("confidence", confidence)
-        size = Count(2, 3).check("vectors", vectors)
+        size = Count(1, 3).check("vectors", vectors)
         self.looks: list[Sharpness] = []
         self._rng = np.random.default_rng(Count(0).check("seed", seed))
         self._largest, self._effective = FollowedEnd(1.0, size), FollowedEnd(1.0, size)
@@ -252,6 +253,10 @@ class SharpnessTracker:
         delta = 0.5 * (1.0 - self.confidence)
         state = lanczos.run(op, stop=_narrow(delta, smallest is not None), max_products=FRESH_PRODUCTS, seed=self._rng)
         upper, lower = float(state.certificate_upper(delta)), float(state.certificate_lower(delta))
+        values = state.ritz_values()
+        largest.shift = max(0.0, -float(values[0]))
+        if smallest is not None:
+            smallest.shift = max(0.0, float(values[-1]))
         # one more product each: the quotient of the vector itself, and where it leads
         top = _restart(largest, op, state.ritz_vector(state.k - 1))
         low = NONE if smallest is None else _restart(smallest, op, state.ritz_vector(0)).value
@@ -273,12 +278,12 @@ def _narrow(delta: float, both: bool) -> Callable[[Any], bool]:
 def _restart(end: FollowedEnd, op: HessianOperator, vector: Array) -> Look:
     """Where the end is followed from: the quotient of the vector as the operator takes it."""
     u = np.ascontiguousarray(vector, dtype=op.dtype)
-    return end.begin(u.astype(np.float64), _images(op, u[None])[0])
+    return end.begin(u, _images(op, u[None])[0])
 
 
 def _images(op: HessianOperator, rows: Array) -> Array:
     """H·row for every row."""
-    images = np.asarray(op.matmat(rows.T)).T
+    images = np.ascontiguousarray(np.asarray(op.matmat(rows.T)).T, dtype=op.dtype)
     if not math.isfinite(float(images.sum())) and not np.isfinite(images).all():
         raise NonFiniteError(
             "products of the Hessian hold NaN or infinity; the point, the data or the loss is not finite"
