@@ -41,7 +41,7 @@ def thick_example():
     state = lanczos.run(op, stop=lambda s: False, max_products=16, most_vectors=8, restart_invariant=True)
     assert state.compressions
     assert len(state.polynomials) == 2
-    return certificate.state_certificate(state, 1e-3, 1e-9, tolerance=1e-2, dtype="float64")
+    return certificate.certifier(state, 1e-3, 1e-9, dtype="float64")(tolerance=1e-2)
 
 
 def dense_example():

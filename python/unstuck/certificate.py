@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -130,22 +131,17 @@ def restarted_certificate(
     return _sealed(given | _restarted_claims(given))
 
 
-def state_certificate(
-    state: _core.Lanczos | _core.ThreeTermLanczos,
-    delta: float,
-    noise: float = 0.0,
-    *,
-    tolerance: float = 0.0,
-    dtype: str,
-) -> Certificate:
-    """The certificate of a Lanczos state, whatever its form."""
+def certifier(
+    state: _core.Lanczos | _core.ThreeTermLanczos, delta: float, noise: float = 0.0, *, dtype: str
+) -> Callable[..., Certificate]:
+    """certify(tolerance=τ): the certificate of a Lanczos state as it is now, whatever its form; keeps no vectors."""
     if isinstance(state, _core.ThreeTermLanczos):
-        return lanczos_certificate(state.alpha, state.beta, state.n, delta, noise, tolerance=tolerance, dtype=dtype)
+        return partial(lanczos_certificate, state.alpha, state.beta, state.n, delta, noise, dtype=dtype)
     n = state.dimension
-    more: dict[str, Any] = {"tolerance": tolerance, "dtype": dtype}
     if state.compressions:
-        return restarted_certificate(state.polynomials, state.ritz_values(), n, delta, noise, **more)
-    return lanczos_certificate(state.alpha, state.beta, n, delta, noise, restarts=state.restarts, **more)
+        return partial(restarted_certificate, state.polynomials, state.ritz_values(), n, delta, noise, dtype=dtype)
+    restarts = state.restarts
+    return partial(lanczos_certificate, state.alpha, state.beta, n, delta, noise, restarts=restarts, dtype=dtype)
 
 
 def dense_certificate(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .combined_step import MOST, combine
 from .critical import CriticalPoint, Verdict
 from .critical.directional import DirectionalModel, measure
 from .critical.gate import norm_of, radius_at
@@ -38,6 +39,7 @@ class Escape:
         curvature: vᵀHv along the direction, measured anew.
         slope: vᵀ∇L along the direction taken, ≤ 0 or within rounding of 0.
         trials: evaluations of the loss.
+        directions: how many directions of negative curvature the step combines.
     """
 
     theta: Array
@@ -49,6 +51,7 @@ class Escape:
     curvature: float
     slope: float
     trials: int
+    directions: int = 1
 
     def __str__(self) -> str:
         if not self.succeeded:
@@ -58,8 +61,9 @@ class Escape:
             )
         before, after = apart(self.loss_before, self.loss_after)
         fallen, predicted = apart(self.loss_before - self.loss_after, self.predicted_decrease, digits=3, most=4)
+        along = "the direction" if self.directions == 1 else f"a combination of {self.directions} directions"
         return (
-            f"Escaped: a step of length {number(self.step, 3)} along the direction of curvature "
+            f"Escaped: a step of length {number(self.step, 3)} along {along} of curvature "
             f"{number(self.curvature, 3)} lowered the loss from {before} to {after}, a decrease of {fallen} where "
             f"{predicted} was predicted."
         )
@@ -74,6 +78,9 @@ def escape(land: Landscape, theta: Array, cp: CriticalPoint) -> Escape:
     quarter of the promised decrease is real, then doubled while the loss keeps falling. It goes downhill; when the
     slope is within rounding both signs are tried and the lower loss is taken. Where the model fails (at a kink, or
     when it promises less than rounding) steps of all lengths are tried on both sides.
+
+    Where `cp.directions` holds several, each further one is then added with the sign and length that lower the loss
+    most, and the combination is taken where it falls further (its prediction is that of the first direction).
 
     Args:
         land: the landscape.
@@ -111,7 +118,35 @@ def escape(land: Landscape, theta: Array, cp: CriticalPoint) -> Escape:
     except NonFiniteError:  # one side of theta is outside the region where the loss is defined
         slope = float(v @ gradient.astype(np.float64))
         model = DirectionalModel(slope, abs(slope), curvature, 0.0, 0.0, radius, None, float("inf"))
-    return _descend(land, point, v, loss, model, largest=100.0 * radius)
+    single = _descend(land, point, v, loss, model, largest=100.0 * radius)
+    return _combined(land, point, cp, op, gradient, single, largest=100.0 * radius)
+
+
+def _combined(
+    land: Landscape, point: Array, cp: CriticalPoint, op: Any, gradient: Array, single: Escape, largest: float
+) -> Escape:
+    """The step with further directions in it, if it falls further."""
+    others = np.asarray(cp.directions[:, 1 : 1 + MOST], dtype=np.float64)
+    if not single.succeeded or others.shape[0] != len(point) or others.shape[1] == 0:
+        return single
+    images = np.asarray(op @ np.asfortranarray(others, dtype=op.dtype), dtype=np.float64)
+    displacement = np.subtract(single.theta, point, dtype=np.float64)
+    first = (displacement, single.curvature, single.loss_after)
+    found = combine(land, point, first, others, np.sum(others * images, axis=0), largest)
+    if found is None:
+        return single
+    length = norm_of(found.displacement)
+    along = found.displacement / length
+    return replace(
+        single,
+        theta=found.theta,
+        loss_after=found.loss,
+        step=length,
+        curvature=float(along @ finite_product(op, along.astype(op.dtype)).astype(np.float64)),
+        slope=float(along @ gradient.astype(np.float64)),
+        trials=single.trials + found.trials,
+        directions=1 + found.directions,
+    )
 
 
 def _direction(land: Landscape, cp: CriticalPoint) -> Array:

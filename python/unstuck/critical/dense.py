@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..certificate import dense_certificate
 from ..curvature.dense import dense_matrix, eigenvalues_and_vectors, tridiagonal_form
+from ..curvature.plan import Plan
 from ..errors import OperatorError
 from ..landscape import Landscape
 from ..operators import HessianOperator
@@ -61,5 +62,7 @@ def whole_spectrum(
         slack=0.0 if op.exact else noise,
         complete=True,
         noise=noise,
+        vectors=vectors,
+        plan=Plan("matrix", op.shape[0], "float64", 3 * 8 * op.shape[0] ** 2, None),
         certify=partial(dense_certificate, *tridiagonal_form(symmetric), error, dtype=op.dtype.name),
     )

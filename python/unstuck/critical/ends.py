@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..curvature.plan import Plan
 from ..landscape import Landscape
 from ..operators import HessianOperator
 from .directional import slope_at
@@ -32,10 +33,12 @@ class Ends:
         low_product: H·low_vector.
         high_product: H·high_vector.
         values: all eigenvalues when `complete`, else verified Rayleigh–Ritz values at the low end, ascending.
+        vectors: (n, q) those of the first q values, of any float type; q = len(values) unless memory is short.
         error: how far `lower`, `upper` and `values` may be off; already taken off the first two.
         slack: how far `low` and `high` may be off: the noise of difference quotients, 0 for exact products.
         complete: the whole spectrum was computed.
         noise: error of vᵀHv for unit v, the largest of all measurements.
+        plan: how the memory was spent.
         certify: certify(tolerance=τ) gives the JSON-able record that `verify` re-checks.
         predict: target ↦ further steps until the lower bound reaches it (upper: until the upper bound sinks to it).
     """
@@ -54,6 +57,8 @@ class Ends:
     complete: bool
     noise: float
     certify: Callable[..., dict[str, Any]]
+    vectors: Array
+    plan: Plan
     predict: Callable[[str, float], int | None] = lambda end, target: None
 
     @property

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from .. import _core
-from ..certificate import lanczos_certificate
+from ..certificate import certifier
+from ..curvature.tall_blocks import combined, gram
 from ..errors import NonFiniteError, OperatorError
 from ..landscape import Landscape
 from ..operators import HessianOperator
 from .ends import Ends, difference_noise, rayleigh
 from .gate import norm_of
-from .probes import asymmetric, finite_product
+from .krylov_process import krylov_process
+from .probes import asymmetric
 from .rules import is_noise, tolerance_for
 
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]
 
 PRODUCTS = 1000  # by default
-VERIFIED = 16  # most negative Ritz pairs that are verified for the index
 _FEWEST_STEPS = 3
 _EVERY = 5  # steps between two looks at the spectrum
 _MARGIN = 0.02  # a verified quotient differs from its Ritz value by rounding
@@ -77,16 +76,18 @@ def both_ends(
     op: HessianOperator,
     goal: Goal,
     budget: int,
+    memory: int,
     rng: np.random.Generator,
     progress: Progress | None,
 ) -> Ends:
     """Lanczos from a Gaussian start until the goal is met or `budget` products are used, verification included.
 
     Raises:
+        BudgetError: not even three vectors fit `memory` bytes.
         NonFiniteError: a product is not finite.
         OperatorError: fresh products contradict the run: the operator is not symmetric.
     """
-    run = _Run(land, theta, op, goal, budget, rng)
+    run = _Run(land, theta, op, goal, budget, memory, rng)
     while True:
         run.advance(progress)
         ends = run.verified()
@@ -105,36 +106,32 @@ class _Run:
         op: HessianOperator,
         goal: Goal,
         budget: int,
+        memory: int,
         rng: np.random.Generator,
     ) -> None:
-        n = op.shape[0]
-        self.land, self.theta, self.op, self.goal, self.rng = land, theta, op, goal, rng
+        self.land, self.theta, self.op, self.goal = land, theta, op, goal
         self.noise = goal.noise
         self.kept = 2 if op.exact else 3
         self.end = op.products + budget
-        # half of the memory for the basis, a quarter for Ritz vectors, their copies and products
-        memory = int(getattr(land, "memory_budget", 2**30))
-        capacity = min(n, budget - self.kept, memory // 2 // (n * op.dtype.itemsize))
-        self.most_verified = min(VERIFIED, max(1, memory // 4 // (n * 32)))
-        self.state = _core.Lanczos(n, op.dtype.name, max(capacity, _FEWEST_STEPS), rng.standard_normal(n))
+        most = max(min(int(op.shape[0]), budget - self.kept), _FEWEST_STEPS)
+        self.process = krylov_process(op, memory, most, rng)
         self.history: list[tuple[int, float]] = []
 
     @property
     def finished(self) -> bool:
         """No further step is possible, products being kept for verification."""
-        state = self.state
-        spanned = state.k == state.dimension
-        return bool(spanned or state.k >= state.capacity or self.op.products + self.kept >= self.end)
+        return self.process.spent or self.op.products + self.process.replay + self.kept >= self.end
 
     def advance(self, progress: Progress | None) -> None:
         """Steps until the goal is met or no further step is possible."""
+        process = self.process
         while not self.finished:
-            if self.state.exhausted:  # products without rounding, as of c·I: more evidence needs fresh starts
+            if process.exhausted:  # products without rounding, as of c·I: more evidence needs fresh starts
                 if self.settled(self.look()):
                     break
-                self.state.restart(self.rng.standard_normal(self.state.n))
-            self.state.push(finite_product(self.op, self.state.next()))
-            if self.state.k < _FEWEST_STEPS or not self._due():
+                process.begin_afresh()
+            process.step()
+            if process.steps < _FEWEST_STEPS or not self._due():
                 continue
             if not self.op.exact and len(self.history) == 2:
                 self._measure_noise()
@@ -147,9 +144,9 @@ class _Run:
 
     def _measure_noise(self) -> None:
         """Difference quotients are worst along the highest curvature: look there before going on."""
-        vector = np.asarray(self.state.ritz_vector(self.state.k - 1), dtype=np.float64)
-        high = rayleigh(self.land, self.theta, self.op, vector / norm_of(vector))
-        self.noise = max(self.noise, high.noise)
+        vector = self.process.high_vector()
+        if vector is not None:
+            self.noise = max(self.noise, rayleigh(self.land, self.theta, self.op, vector / norm_of(vector)).noise)
 
     def _due(self) -> bool:
         """Every five steps, later every tenth part; and when the first Ritz value below the noise shows."""
@@ -157,17 +154,17 @@ class _Run:
             return True
         k, low = self.history[-1]
         floor = -4.0 * self.noise
-        return bool(self.state.k - k >= max(_EVERY, k // 10) or (low >= floor and self.state.count_below(floor)))
+        steps = self.process.steps
+        return bool(steps - k >= max(_EVERY, k // 10) or (low >= floor and self.process.state.count_below(floor)))
 
     def look(self) -> _View:
-        state, delta = self.state, self.goal.delta / 2
-        alpha, beta = state.alpha, state.beta[:-1]
-        low, high = (float(_core.tridiagonal_eigenvalue(alpha, beta, i)) for i in (0, state.k - 1))
-        error = self._error(alpha, beta, max(abs(low), abs(high)))
+        state, delta = self.process.state, self.goal.delta / 2
+        low, high = self.process.ends()
+        error = self.process.error(self.noise, max(abs(low), abs(high)))
         # the best bounds of all steps would hold as well; measured on six kinds of spectra, n = 1,000 and 20,000, they
         # are the last ones, or closer by at most 3e-4 of the spectrum's width: not worth a second record
         return _View(
-            k=int(state.k),
+            k=self.process.steps,
             lower=float(state.certificate_lower(delta)) - error,
             low=low,
             high=high,
@@ -175,19 +172,6 @@ class _Run:
             error=error,
             noise=self.noise,
         )
-
-    def _error(self, alpha: Array, beta: Array, norm: float) -> float:
-        """‖F‖ of the computed recurrence HV = VT + βve_kᵀ − F, whose columns are errors of products and vectors.
-
-        Rounding of Hv is proportional to ‖Hv‖, so that ‖F‖_F ≤ η·‖T‖_F/‖H‖; a difference quotient is off by η
-        whatever v: √k·η. Storing unit vectors costs u·‖H‖ per column.
-        """
-        if norm == 0.0:
-            return self.noise
-        steps = float(np.sqrt(alpha.size))
-        frobenius = float(np.hypot(np.linalg.norm(alpha / norm), np.sqrt(2) * np.linalg.norm(beta / norm)))
-        rounding = float(np.finfo(self.op.dtype).eps) * norm * steps
-        return self.noise * (max(frobenius, 1.0) if self.op.exact else steps) + rounding
 
     def settled(self, view: _View) -> bool:
         """A verdict follows from this view, whatever further steps would show."""
@@ -219,21 +203,19 @@ class _Run:
 
     def verified(self) -> Ends:
         """One fresh product for each end and, for the index, for further negative Ritz pairs as the budget allows."""
-        op, state, delta = self.op, self.state, self.goal.delta / 2
+        op, process, delta = self.op, self.process, self.goal.delta / 2
         view = self.look()
         tau = tolerance_for(self.goal.tolerance, view.norm, view.noise, view.error)
-        allowed = max(min(self.end - op.products - 1, self.most_verified), 1)
-        count = min(max(state.count_below(-tau), 1), allowed, state.k)
-        pairs = np.asarray(state.ritz_vectors([*range(count), state.k - 1]), dtype=np.float64)
-        values, vector, product = _rayleigh_ritz(op, pairs[:, :count])
-        high_vector = pairs[:, -1] / norm_of(pairs[:, -1])
+        allowed = max(min(self.end - op.products - process.replay - 1, process.most_verified), 1)
+        lowest, high_vector, expected = process.vectors(tau, allowed)
+        block = _rayleigh_ritz(op, lowest)
+        high_vector /= norm_of(high_vector)
         high = rayleigh(self.land, self.theta, op, high_vector)
-        ritz = state.ritz_values()
-        missed = max(abs(high.value - float(ritz[-1])), float(np.max(np.abs(values - ritz[:count]))))
+        missed = float(np.max(np.abs(np.append(block.values, high.value) - expected)))
         if missed > (1e-3 if op.exact else 0.5) * view.norm + 10 * self.noise:
             raise OperatorError(asymmetric(missed, view.norm, op.exact))
-        low = float(values[0])
-        low_noise = 0.0 if op.exact else difference_noise(self.land, self.theta, vector, low)
+        low = float(block.values[0])
+        low_noise = 0.0 if op.exact else difference_noise(self.land, self.theta, block.lowest, low)
         self.noise = max(self.noise, missed, low_noise, high.noise)
         view = self.look()  # with that noise
         return Ends(
@@ -241,50 +223,44 @@ class _Run:
             low=low,
             high=high.value,
             upper=view.upper,
-            low_vector=vector,
+            low_vector=block.lowest,
             high_vector=high_vector,
-            low_product=product,
+            low_product=block.product,
             high_product=high.product,
-            values=values,
+            values=block.values,
             error=view.error,
             slack=0.0 if op.exact else self.noise,
             complete=False,
             noise=self.noise,
-            certify=partial(
-                lanczos_certificate,
-                state.alpha,
-                state.beta,
-                state.n,
-                delta,
-                view.error,
-                restarts=state.restarts,
-                dtype=op.dtype.name,
-            ),
-            predict=partial(_predicted, state, view.error, delta),
+            certify=certifier(process.state, delta, view.error, dtype=process.plan.dtype),
+            vectors=block.vectors,
+            plan=process.plan,
+            predict=process.predictor(view.error, delta, tau),
         )
 
 
-def _rayleigh_ritz(op: HessianOperator, vectors: Array) -> tuple[Array, Array, Array]:
-    """Rayleigh–Ritz on fresh products of `vectors` (n, q): values, ascending, the lowest one's unit vector y, and Hy.
+@dataclass(frozen=True)
+class _Block:
+    """Rayleigh–Ritz values, ascending, their vectors (n, q), the lowest one and its product."""
+
+    values: Array
+    vectors: Array
+    lowest: Array
+    product: Array
+
+
+def _rayleigh_ritz(op: HessianOperator, vectors: Array) -> _Block:
+    """Rayleigh–Ritz on fresh products of `vectors` (n, q).
 
     H has at least as many eigenvalues below any number as there are values below it (Courant–Fischer).
     """
-    rounded = vectors.astype(op.dtype)
-    wide = rounded.astype(np.float64)
-    products = np.asarray(op @ rounded, dtype=np.float64)
+    rounded = np.asfortranarray(vectors, dtype=op.dtype)
+    products = np.asarray(op @ rounded)
     if not np.isfinite(products).all():
         raise NonFiniteError("a Hessian product at `theta` is not finite (NaN or infinity)")
-    projected = wide.T @ products
-    values, weights = scipy.linalg.eigh((projected + projected.T) / 2, wide.T @ wide)
-    lowest = wide @ weights[:, 0]
+    projected = gram(rounded, products)
+    values, weights = scipy.linalg.eigh((projected + projected.T) / 2, gram(rounded, rounded))
+    vectors = combined(rounded, weights, op.dtype) if rounded.shape[1] > 1 else rounded
+    lowest, product = combined(rounded, weights[:, :1])[:, 0], combined(products, weights[:, :1])[:, 0]
     size = norm_of(lowest)
-    return values, lowest / size, products @ weights[:, 0] / size
-
-
-def _predicted(state: Any, error: float, delta: float, end: str, target: float) -> int | None:
-    """Further steps until the bound, widened by `error`, reaches `target`."""
-    if end == "lower":
-        steps = state.predicted_steps(delta, target + error)
-    else:  # the upper end of H is the lower end of −H
-        steps = _core.predicted_steps(-state.alpha, state.beta, state.n, delta, error - target)
-    return int(steps) if steps > 0 else None
+    return _Block(values, vectors, lowest / size, product / size)

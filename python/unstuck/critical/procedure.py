@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..curvature.plan import checked_budget
 from ..errors import ArgumentError, ArgumentTypeError
 from ..landscape import Landscape
 from ..operators import HessianOperator, as_operator
@@ -17,6 +18,7 @@ from . import dense, lanczos, probes, rules
 from .ends import Ends
 from .gate import Gate, gate, norm_of, radius_at
 from .lines import Lines
+from .morse import Morse, certified_index
 from .result import Bracket, CriticalPoint, Verdict
 
 Array = NDArray[Any]
@@ -34,13 +36,16 @@ def classify(
     seed: int = 0,
     exact: bool | None = None,
     progress: Progress | None = None,
+    memory_budget: int | None = None,
+    index: bool = False,
 ) -> CriticalPoint:
     """What kind of point is `theta`: saddle, minimum, maximum, degenerate, or not critical at all?
 
     Probes come first: loss, gradient and product must be finite, the same twice and, along a line, each the derivative
     of the one before; the operator must be symmetric; what products are off by is measured and widens the tolerance.
     Then the ends of the Hessian's spectrum: all of it for n ≤ 512 (or `exact=True`), else Lanczos from a Gaussian start
-    with both ends watched.
+    with both ends watched; its basis is kept within `memory_budget` by thick restarts or, where not even 16 vectors
+    fit, not kept at all.
 
     At a kink that was found (a unit of a ReLU network exactly at zero; a slope that jumps along an end of the
     spectrum, or along one of a few random directions before a minimum or maximum is stated) second derivatives hold on
@@ -63,12 +68,17 @@ def classify(
         exact: True: the whole spectrum for n ≤ 3000; Ctrl-C ends it at once, while one call of LAPACK may run on in the
             background for seconds. False: Lanczos from n = 3 on. None: by n and max_products.
         progress: called as progress(products, most products).
+        memory_budget: bytes for Lanczos vectors and those made from them, landscape and products not counted. None: the
+            landscape's own, else 1 GiB.
+        index: True: go on, within `max_products`, until all directions of negative curvature are found and a fresh run
+            on their complement certifies that there is no other: `index` = (q, q).
 
     Returns:
         A `CriticalPoint`; `str()` of it is one sentence.
 
     Raises:
         ArgumentError: theta is missing or has a wrong shape, or an argument is out of range.
+        BudgetError: not even three vectors fit `memory_budget`.
         NonFiniteError: theta, the loss, the gradient or a product is not finite.
         NonDeterministicError: the same call gave two different results (dropout, shuffling).
         OperatorError: the operator is not symmetric, a callback returned a wrong size, or loss, gradient and product
@@ -89,8 +99,11 @@ def classify(
         ends = dense.whole_spectrum(land, point, op, probe.noise, progress)
     else:
         goal = lanczos.Goal(tolerance, gradient_norm, radius_at(point), probe.noise, 1.0 - confidence)
-        ends = lanczos.both_ends(land, point, op, goal, request.budget - probes.PRODUCTS, rng, progress)
+        memory = checked_budget(getattr(land, "memory_budget", None) if memory_budget is None else memory_budget)
+        ends = lanczos.both_ends(land, point, op, goal, request.budget - probes.PRODUCTS, memory, rng, progress)
     judged = _judge(land, point, op, probe, ends, tolerance)
+    left = before + request.budget - op.products
+    morse = _morse(op, ends, judged, (1.0 - confidence, left, rng), progress) if index else None
     return _answer(
         land,
         point,
@@ -98,6 +111,7 @@ def classify(
         ends,
         judged,
         confidence,
+        morse=morse,
         products=op.products - before,
         seconds=time.perf_counter() - started,
     )
@@ -178,17 +192,25 @@ def _answer(
     judged: _Judged,
     confidence: float,
     *,
+    morse: Morse | None,
     products: int,
     seconds: float,
 ) -> CriticalPoint:
     tau, verdict = judged.tolerance, judged.verdict
     down = ends.low < -tau
+    least, most = rules.index_for(ends, tau, land.n)
+    values, vectors = ends.values, ends.vectors
+    if morse is not None:
+        values, vectors = morse.values, morse.vectors
+        least = max(least, int(np.count_nonzero(values < -tau)))
+        most = morse.most if most is None else most
     return CriticalPoint(
         verdict=verdict,
         lambda_min=Bracket(min(ends.lower, ends.low), ends.low + ends.slack),
         lambda_max=Bracket(ends.high - ends.slack, max(ends.upper, ends.high)),
         direction=ends.low_vector / norm_of(ends.low_vector) if down else None,
-        index=rules.index_for(ends, tau, land.n),
+        directions=_directions(vectors[:, : int(np.count_nonzero(values[: vectors.shape[1]] < -tau))]),
+        index=(least, most),
         tolerance=tau,
         gradient_norm=norm_of(probe.gradient),
         products=products,
@@ -205,7 +227,39 @@ def _answer(
         lower_bound=land.lower_bound,
         at_lower_bound=_at_lower_bound(land, theta, probe.loss, ends.norm),
         further_products=rules.further_products(ends, tau) if verdict is Verdict.UNDECIDED else None,
+        plan=ends.plan,
+        index_certificate=None if morse is None else morse.certificate,
     )
+
+
+def _morse(
+    op: HessianOperator, ends: Ends, judged: _Judged, means: tuple[float, int, np.random.Generator], progress: Any
+) -> Morse | None:
+    """The certified index, where there is something to count and the whole spectrum is not known."""
+    delta, left, rng = means
+    tau = judged.tolerance
+    count = int(np.count_nonzero(ends.values < -tau))
+    if ends.complete or count == 0 or ends.upper < -tau or ends.plan.form == "three vectors":
+        return None
+    last = op.products + left
+    return certified_index(
+        op,
+        ends.vectors[:, :count],
+        tau,
+        ends.noise,
+        delta,
+        budget=left,
+        plan=ends.plan,
+        rng=rng,
+        progress=None if progress is None else lambda: progress(op.products, last),
+    )
+
+
+def _directions(vectors: Array) -> Array:
+    """Unit columns, float64."""
+    wide = np.array(vectors, dtype=np.float64)
+    wide /= np.linalg.norm(wide, axis=0)
+    return wide
 
 
 def _at_lower_bound(land: Landscape, theta: Array, loss: float, norm: float) -> bool:

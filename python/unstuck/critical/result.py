@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from ..curvature.plan import Plan
 from .gate import Gate
 
 if TYPE_CHECKING:
@@ -59,7 +60,10 @@ class CriticalPoint:
         lambda_min: bracket of the smallest eigenvalue of the Hessian.
         lambda_max: bracket of the largest.
         direction: unit vector (n,) with verified negative curvature below −tolerance, or None.
-        index: (at_least, at_most) number of eigenvalues below −tolerance; at_most is None if not certified.
+        directions: (n, q) orthonormal, all negative directions found, the most negative first: Rayleigh–Ritz values
+            below −tolerance by fresh products; q = 0 without one. `classify(index=True)` looks for all there are.
+        index: (at_least, at_most) number of eigenvalues below −tolerance; at_most is None if not certified, and holds
+            with probability `confidence` where it is.
         tolerance: τ, in units of curvature: what lies within ±τ counts as flat; never below the measured noise.
         gradient_norm: ‖∇L(θ)‖.
         products: Hessian-vector products used.
@@ -79,12 +83,16 @@ class CriticalPoint:
         lower_bound: the landscape's stated lower bound of its loss, or None.
         at_lower_bound: True when the loss equals that bound within rounding.
         further_products: for UNDECIDED, how many more products are predicted to decide; None if unpredictable.
+        plan: how the memory was spent on vectors.
+        index_certificate: JSON-able record of the run on the complement of `directions` that certified at_most, for
+            `unstuck.verify`; None without one.
     """
 
     verdict: Verdict
     lambda_min: Bracket
     lambda_max: Bracket
     direction: Array | None
+    directions: Array = field(repr=False)
     index: tuple[int, int | None]
     tolerance: float
     gradient_norm: float
@@ -102,6 +110,8 @@ class CriticalPoint:
     lower_bound: float | None = None
     at_lower_bound: bool = False
     further_products: int | None = None
+    plan: Plan | None = None
+    index_certificate: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def norm(self) -> float:

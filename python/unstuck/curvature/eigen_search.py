@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from .. import _core
-from ..certificate import state_certificate
+from ..certificate import certifier
 from ..errors import BudgetError, NonFiniteError, OperatorError
 from ..operators import HessianOperator
 from . import lanczos
@@ -189,7 +189,7 @@ class Search:
         target = float(state.ritz_values()[0]) - self.absolute_tolerance()
         if state.certificate_lower(FAILURE) >= target:
             self.complete = True
-            self.certificate = state_certificate(state, FAILURE, dtype=self.plan.dtype)
+            self.certificate = certifier(state, FAILURE, dtype=self.plan.dtype)()
 
     def _most(self) -> int:
         """Steps of a run: the whole space for a full basis."""
@@ -218,7 +218,7 @@ class Search:
             raise BudgetError("`max_products` allows no run of three-vector Lanczos and its repetition")
         if not reached:
             self.further_products = 2 * (self._predicted_convergence() or state.k)
-        self.certificate = state_certificate(state, FAILURE, dtype=self.plan.dtype)
+        self.certificate = certifier(state, FAILURE, dtype=self.plan.dtype)()
         # from the first steps that suffice: later T holds copies of the eigenvalue
         (vector,) = run.vectors([(True, reached or state.k)])
         self._add(vector[:, None])
@@ -248,7 +248,7 @@ class Search:
         state = self._run(check, steps, 1)
         missing = int(state.count_below(check.target))
         if missing == 0:
-            self.certificate = state_certificate(state, delta, dtype=self.plan.dtype)
+            self.certificate = certifier(state, delta, dtype=self.plan.dtype)()
             if check.certified or state.k == state.dimension:
                 self.complete = True
             else:
