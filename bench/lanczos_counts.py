@@ -93,12 +93,10 @@ def _holds(problem: Problem, state: Any, known: dict[str, int]) -> dict[str, boo
     if "converged" not in known:
         holds["converged"] = half and bool(state.residuals()[0] <= 1e-2 * g)
     if "certified" not in known:
-        if state.compressions:
-            runs = [(roots, beta, n) for roots, beta, _ in state.polynomials]
-            bound = _core.restarted_certificate_lower(runs, FAILURE)
-        else:
-            bound = _core.certificate_lower(state.alpha, state.beta, n, FAILURE)
-        holds["certified"] = bound >= -2 * g
+        # ln|p(−2g)| ≥ −ln t_δ, for n instead of the number of nodes
+        ((roots, beta, _),) = state.polynomials
+        left = roots.min() > -2 * g
+        holds["certified"] = left and bool(np.log(roots + 2 * g).sum() - np.log(beta).sum() >= -_core.log_t(n, FAILURE))
     return holds
 
 

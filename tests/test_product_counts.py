@@ -56,7 +56,7 @@ def test_full_basis(table, kind, g):
 
 
 def test_twenty_vectors(table):
-    check_restarted(table, 1, typical=True)
+    check_restarted(table, 3, typical=True)
 
 
 @pytest.mark.parametrize(("kind", "g"), [("uniform", 1e-2), ("network", 1e-2)])

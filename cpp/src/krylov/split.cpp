@@ -24,7 +24,7 @@ Split restart_split(std::span<const double> ritz, std::int64_t wanted, bool from
     return from_low ? ritz[index] - ritz.front() : ritz.back() - ritz[index];
   };
   std::int64_t far = 0;
-  const std::int64_t most = std::min(m / 2, m - kFree - wanted);
+  const std::int64_t most = std::min(3 * m / 5, m - kFree - wanted);
   while (far < most && at(m - 1 - far) - at(m - 2 - far) > kIsolated * at(m - 2 - far))
     ++far;
   far = std::max<std::int64_t>(far, 1);

@@ -13,9 +13,9 @@ struct Split {
 // low end (`from_low`) or the high one. Counting from the far end, a Ritz value is isolated while
 // the gap to its inner neighbour exceeds 5 % of what lies beyond that gap: such outliers, found
 // again in every cycle, cost a step each, while a dense bulk is not worth a vector. Kept are at
-// least one of the far end (both certificates need the outermost pair), at most half of the basis,
-// and of the wanted end as many as are looked for, two fifths of the rest at least; three vectors
-// stay free.
+// least one of the far end (both certificates need the outermost pair), at most three fifths of the
+// basis, and of the wanted end as many as are looked for, two fifths of the rest at least; three
+// vectors stay free.
 Split restart_split(std::span<const double> ritz, std::int64_t wanted, bool from_low = true);
 
 } // namespace unstuck
