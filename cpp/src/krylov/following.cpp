@@ -1,9 +1,9 @@
 // Rayleigh–Ritz on up to three vectors, in float64 sums, and the next vectors.
 #include "unstuck/krylov/following.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
-#include <vector>
 
 #include "unstuck/error.hpp"
 #include "unstuck/parallel.hpp"
@@ -11,6 +11,7 @@
 namespace unstuck {
 namespace {
 
+constexpr std::int64_t kPart = 512;  // elements that stay in the first-level cache
 constexpr std::int64_t kRows = 8192; // elements per block of a reduction
 constexpr double kDependent = 1e-6;  // of a vector's length left by orthogonalisation
 constexpr std::size_t kMost = static_cast<std::size_t>(kMostFollowed);
@@ -30,6 +31,11 @@ template <class A, class B> double dot(const A *a, const B *b, std::int64_t n) {
       sum += lane;
     return sum;
   });
+}
+
+template <class T> void add(double weight, const T *row, std::int64_t count, double *part) {
+  for (std::int64_t e = 0; e < count; ++e)
+    part[e] += weight * static_cast<double>(row[e]);
 }
 
 // The unit eigenvector of the largest eigenvalue of sign·a, by Jacobi rotations.
@@ -71,48 +77,54 @@ std::array<double, kMost> extreme_vector(Small a, std::size_t k, double sign) {
   return result;
 }
 
-// target −= shift·base, target += Σ_{i ≥ first} weights[i]·rows_i from target = 0; returns
-// ‖target‖².
+// target = Σ_i weights[i]·rows_i + Σ_i others[i]·images_i, in float64 before it is stored; returns
+// its squared length.
 template <class T>
-double combine(std::span<const double> weights, const T *rows, std::int64_t n, std::size_t first,
-               std::vector<double> &target, double shift = 0.0,
-               const std::vector<double> *base = nullptr) {
-  return parallel_sum(n, kRows, 2 * n, [&](std::int64_t begin, std::int64_t end) {
-    double *t = target.data();
-    for (std::int64_t e = begin; e < end; ++e)
-      t[e] = base ? -shift * (*base)[static_cast<std::size_t>(e)] : 0.0;
-    for (std::size_t i = first; i < weights.size(); ++i) {
-      const T *row = rows + static_cast<std::int64_t>(i) * n;
-      const double weight = weights[i];
-      for (std::int64_t e = begin; e < end; ++e)
-        t[e] += weight * static_cast<double>(row[e]);
+double combine(std::span<const double> weights, const T *rows, std::span<const double> others,
+               const T *images, std::int64_t n, T *target) {
+  return parallel_sum(n, kRows, n / 2, [&](std::int64_t begin, std::int64_t end) {
+    double part[kPart], sum = 0.0;
+    for (std::int64_t first = begin; first < end; first += kPart) {
+      const std::int64_t count = std::min(kPart, end - first);
+      std::fill_n(part, count, 0.0);
+      for (std::size_t i = 0; i < weights.size(); ++i)
+        add(weights[i], rows + static_cast<std::int64_t>(i) * n + first, count, part);
+      for (std::size_t i = 0; i < others.size(); ++i)
+        add(others[i], images + static_cast<std::int64_t>(i) * n + first, count, part);
+      for (std::int64_t e = 0; e < count; ++e)
+        target[first + e] = static_cast<T>(part[e]);
+      sum += dot(part, part, count);
     }
-    return dot(t + begin, t + begin, end - begin);
+    return sum;
   });
 }
 
-// The part of `vector` that is orthogonal to the first `count` rows of `next`, by so many passes,
-// at unit length, as the next row; false if nothing is left. `length` is that of `vector`.
+template <class T> void scale(T *vector, std::int64_t n, double factor) {
+  for (std::int64_t e = 0; e < n; ++e)
+    vector[e] = static_cast<T>(static_cast<double>(vector[e]) * factor);
+}
+
+// Makes row `count` of `next`, of the given length, orthogonal to those before it, by so many
+// passes, and of unit length; false if nothing is left.
 template <class T>
-bool append(std::vector<double> &vector, double length, std::int64_t n, std::int64_t count,
-            int passes, T *next) {
-  double *v = vector.data();
-  double left = length;
+bool settle(T *next, double length, std::int64_t n, std::int64_t count, int passes) {
+  T *vector = next + count * n;
+  if (!(length > 0.0) || !std::isfinite(length))
+    return false;
+  scale(vector, n, 1.0 / length);
   for (int pass = 0; pass < passes; ++pass) {
     for (std::int64_t i = 0; i < count; ++i) {
       const T *row = next + i * n;
-      const double share = dot(v, row, n);
+      const double share = dot(vector, row, n);
       for (std::int64_t e = 0; e < n; ++e)
-        v[e] -= share * static_cast<double>(row[e]);
+        vector[e] =
+            static_cast<T>(static_cast<double>(vector[e]) - share * static_cast<double>(row[e]));
     }
-    left = std::sqrt(dot(v, v, n));
+    const double left = std::sqrt(dot(vector, vector, n));
+    if (!(left > kDependent))
+      return false;
+    scale(vector, n, 1.0 / left);
   }
-  if (!(left > kDependent * length) || !std::isfinite(left))
-    return false;
-  const double scale = 1.0 / left;
-  T *target = next + count * n;
-  for (std::int64_t e = 0; e < n; ++e)
-    target[e] = static_cast<T>(v[e] * scale);
   return true;
 }
 
@@ -134,21 +146,25 @@ Followed follow(std::int64_t n, std::span<const T> rows, std::span<const T> imag
       small[i][j] = small[j][i] = 0.5 * small[i][j] + 0.5 * small[j][i];
   const auto best = extreme_vector(small, k, sign);
   const std::span<const double> weights(best.data(), k);
-  std::vector<double> u(static_cast<std::size_t>(n)), residual(u.size());
-  const double square = combine(weights, rows.data(), n, 0, u);
+  const double square = combine(weights, rows.data(), {}, images.data(), n, next.data());
   double quotient = 0.0; // uᵀHu
   for (std::size_t i = 0; i < k; ++i)
     for (std::size_t j = 0; j < k; ++j)
       quotient += weights[i] * small[i][j] * weights[j];
   const double value = quotient / square;
-  const double length = std::sqrt(combine(weights, images.data(), n, 0, residual, value, &u));
+  std::array<double, kMost> shifted{};
+  for (std::size_t i = 0; i < k; ++i)
+    shifted[i] = -value * weights[i];
+  const double length = std::sqrt(
+      combine({shifted.data(), k}, rows.data(), weights, images.data(), n, next.data() + n));
   Followed found{value, length / std::sqrt(square), 0};
-  found.count += append(u, std::sqrt(square), n, 0, 0, next.data());
-  if (found.residual > 0.0) // orthogonal to u by the quotient: one pass takes the rounding away
-    found.count += append(residual, length, n, found.count, 1, next.data());
+  found.count += settle(next.data(), std::sqrt(square), n, 0, 0);
+  // orthogonal to u by the quotient: one pass takes the rounding away
+  found.count += settle(next.data(), length, n, found.count, 1);
   if (most > 2 && k > 1 && found.count == 2) {
-    const double moved = std::sqrt(combine(weights, rows.data(), n, 1, u));
-    found.count += append(u, moved, n, 2, 2, next.data());
+    const double moved = std::sqrt(
+        combine(weights.subspan(1), rows.data() + n, {}, images.data(), n, next.data() + 2 * n));
+    found.count += settle(next.data(), moved, n, 2, 2);
   }
   return found;
 }
