@@ -28,6 +28,9 @@ Network<T>::Network(const std::vector<NodeSpec> &specs, std::int64_t inputs) : i
   require(size_ > 0, "a network needs at least one layer with parameters");
   order_derivatives();
   assign_slots();
+  cost_ = {weights_, 0, width()};
+  for (const auto &layer : layers_)
+    cost_.work += layer->work_per_row();
 }
 
 template <class T> std::int64_t Network<T>::width_at(std::int64_t source) const {
@@ -154,13 +157,6 @@ template <class T> void Network<T>::assign_slots() {
         take(static_cast<std::size_t>(edge.from));
     taken[slot(i)] = false;
   }
-}
-
-template <class T> PassCost Network<T>::cost() const {
-  PassCost cost{weights_, 0, width()};
-  for (const auto &layer : layers_)
-    cost.work += layer->work_per_row();
-  return cost;
 }
 
 template <class T> bool Network<T>::coupled(bool training) const {

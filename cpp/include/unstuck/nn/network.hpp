@@ -93,7 +93,7 @@ public:
   std::int64_t width() const;
 
   // What a pass over one sample costs; see plan.hpp.
-  PassCost cost() const;
+  PassCost cost() const { return cost_; }
 
 private:
   struct Place {
@@ -120,6 +120,7 @@ private:
   WeightMap<T> map_;
   std::vector<WeightMatrix> matrices_;
   std::int64_t inputs_, size_ = 0, weights_ = 0, buffer_size_ = 0, waiting_ = 0;
+  PassCost cost_;
 };
 
 // Where a network is evaluated, and how. The passes below take ω for θ, and derivatives along and
