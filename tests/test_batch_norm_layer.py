@@ -206,6 +206,9 @@ def test_a_batch_of_one_value_is_refused_before_anything_changes():
     land, _ = problem("two", "train", samples=21)
     with pytest.raises(us.errors.ArgumentError, match="layer 1 needs a batch of at least 2 samples in training, got 1"):
         land.gradient(land.theta, [0])
+    for curvature in (land.hessian, land.gauss_newton):
+        with pytest.raises(us.errors.ArgumentError, match="layer 1 needs a batch of at least 2 samples in training"):
+            curvature(land.theta, [0])
     run = us.Trainer(land, us.optim.SGD(lr=0.1), batch_size=20)
     before = run.digest()
     with pytest.raises(us.errors.ArgumentError, match="at least 2 samples"):

@@ -354,6 +354,13 @@ def test_initialisation_names_what_is_wrong(layers, X, message):
             lambda: nn.Network(WEIGHT(nn.Residual(nn.Linear(2, 2), nn.Tanh())), input_shape=(2,)),
             "WeightNorm takes one layer with a weight, got Residual",
         ),
+        (lambda: WEIGHT(nn.Sequential(nn.Linear(2, 2))), "WeightNorm takes one layer with a weight, got Sequential"),
+        (lambda: SPECTRAL(nn.Sequential(WEIGHT(nn.Linear(2, 2)))), "SpectralNorm takes one layer with a weight"),
+        (lambda: nn.initialise_from_data(None, np.ones((2, 2))), "`net` must be an unstuck.nn.Network, got NoneType"),
+        (
+            lambda: nn.initialise_from_data(nn.Network(WEIGHT(nn.Linear(2, 2)), input_shape=(2,)), np.ones((0, 2))),
+            "`X` has no rows",
+        ),
         (lambda: nn.Network(WEIGHT(nn.Linear(2, 2)), input_shape=(2,), init="zeros"), "layer 0: .*direction"),
         (lambda: nn.Network(SPECTRAL(nn.Linear(2, 2)), input_shape=(2,), init="zeros"), "layer 0: .*starts at 0"),
     ],

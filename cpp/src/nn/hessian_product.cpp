@@ -30,6 +30,7 @@ HessianProduct<T>::HessianProduct(const Objective<T> &objective, Point<T> point,
   require(kind != Curvature::fisher || !objective.coupled(point),
           "`fisher` needs a gradient of each sample, but in training this network's outputs are "
           "coupled over the batch; use mode=\"eval\"");
+  objective.network().check_batch(chosen.count, point.training);
   if (chosen.index)
     index_.assign(chosen.index, chosen.index + chosen.count);
   const Network<T> &network = objective_.network();

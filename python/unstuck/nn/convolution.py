@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
+from ..ranges import FLAG
 from .init import Initialiser, as_initialiser
 from .layer import Layer, Shape, size
 from .window import Pair, as_plane, pair, single, window
@@ -35,7 +36,7 @@ class Convolution(Layer):
         for name in ("in_channels", "out_channels"):
             if getattr(self, name) % self.groups:
                 raise ArgumentError(f"`{name}` must be a multiple of `groups` {self.groups}, got {getattr(self, name)}")
-        object.__setattr__(self, "bias", bool(self.bias))
+        object.__setattr__(self, "bias", bool(FLAG.check("bias", self.bias)))
         if self.init is not None:
             object.__setattr__(self, "init", as_initialiser(self.init))
         for name in ("kernel_size", "stride", "dilation"):

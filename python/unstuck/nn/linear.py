@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
+from ..ranges import FLAG
 from .init import Initialiser, as_initialiser
 from .layer import Layer, Shape, size
 
@@ -36,7 +37,7 @@ class Linear(Layer):
     def __post_init__(self) -> None:
         object.__setattr__(self, "in_features", size("in_features", self.in_features))
         object.__setattr__(self, "out_features", size("out_features", self.out_features))
-        object.__setattr__(self, "bias", bool(self.bias))
+        object.__setattr__(self, "bias", bool(FLAG.check("bias", self.bias)))
         if self.init is not None:
             object.__setattr__(self, "init", as_initialiser(self.init))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 import os
 from typing import Any, Literal
 
@@ -278,12 +279,18 @@ def _shape(shape: Any) -> tuple[int, ...]:
     if isinstance(shape, (int, np.integer)) and not isinstance(shape, bool):
         shape = (shape,)
     try:
-        extents = tuple(int(x) for x in shape)
+        extents = tuple(operator.index(_number(x)) for x in shape)
     except (TypeError, ValueError) as error:
         raise ArgumentTypeError(f"`input_shape` must be a tuple of integers such as (64,), got {shape!r}") from error
     if not extents or any(x < 1 for x in extents) or math.prod(extents) >= 2**31:
         raise ArgumentError(f"`input_shape` must hold positive integers with a product below 2^31, got {shape!r}")
     return extents
+
+
+def _number(extent: Any) -> Any:
+    if isinstance(extent, (bool, np.bool_)):
+        raise TypeError("a truth value is no extent")
+    return extent
 
 
 def _seed(seed: Any) -> int:

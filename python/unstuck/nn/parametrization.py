@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError, ArgumentTypeError
 from ..ranges import NON_NEGATIVE
 from ..real_array import real_array
+from .containers import Residual, Sequential
 from .init import Initialiser
 from .layer import Layer, Shape, size
 
@@ -31,6 +32,10 @@ class _Parametrized(Layer):
         if not isinstance(self.layer, Layer):
             raise ArgumentTypeError(
                 f"`layer` of {self.kind} must be a layer of unstuck.nn, got {type(self.layer).__name__}"
+            )
+        if isinstance(self.layer, (Sequential, Residual)):
+            raise ArgumentError(
+                f"{self.kind} takes one layer with a weight, got {self.layer.kind}; wrap each layer inside"
             )
         if isinstance(self.layer, _Parametrized):
             raise ArgumentError(f"{self.kind} of {self.layer.kind} is not possible: one parametrization per weight")
@@ -149,7 +154,10 @@ def initialise_from_data(net: Network, X: Any) -> None:
         ArgumentError: there is no such layer, one lacks a bias or has another `dim`, or an output is constant or not
             finite over X; the message names the layer and the output, and the network is as before.
     """
-    nodes = [(i, node) for i, node in enumerate(net._wiring.nodes) if isinstance(node.layer, WeightNorm)]
+    wiring: Wiring | None = getattr(net, "_wiring", None)
+    if wiring is None:
+        raise ArgumentTypeError(f"`net` must be an unstuck.nn.Network, got {type(net).__name__}")
+    nodes = [(i, node) for i, node in enumerate(wiring.nodes) if isinstance(node.layer, WeightNorm)]
     if not nodes:
         raise ArgumentError("`net` has no WeightNorm layer to initialise")
     where = {name: at for name, at, _ in net.blocks}
@@ -157,6 +165,8 @@ def initialise_from_data(net: Network, X: Any) -> None:
         if node.layer.dim != 0 or f"{node.name}.bias" not in where:  # type: ignore[union-attr]
             raise ArgumentError(f"layer {node.name}: WeightNorm must have dim=0 and a bias to be initialised from data")
     samples, theta = real_array(X, "X"), net.theta.copy()
+    if not len(samples):
+        raise ArgumentError("`X` has no rows; moments need at least two samples")
     for i, node in nodes:
         outputs = net.activations(samples, theta, "train")[i][1]
         mean, std = _moments(node, outputs)

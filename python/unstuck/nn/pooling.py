@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import ArgumentError
+from ..ranges import FLAG
 from .layer import Layer, Shape
 from .window import Pair, as_plane, pair, single, window
 
@@ -58,7 +59,7 @@ class AvgPool2d(Layer):
 
     def __post_init__(self) -> None:
         _check_window(self)
-        object.__setattr__(self, "count_include_pad", bool(self.count_include_pad))
+        object.__setattr__(self, "count_include_pad", bool(FLAG.check("count_include_pad", self.count_include_pad)))
 
     def lower(self, shape: Shape) -> tuple[dict[str, float], Shape]:
         """(C, H, W) becomes (C, H', W')."""
@@ -114,7 +115,7 @@ class AvgPool1d(Layer):
 
     def __post_init__(self) -> None:
         _check_row(self)
-        object.__setattr__(self, "count_include_pad", bool(self.count_include_pad))
+        object.__setattr__(self, "count_include_pad", bool(FLAG.check("count_include_pad", self.count_include_pad)))
 
     def lower(self, shape: Shape) -> tuple[dict[str, float], Shape]:
         """(C, L) becomes (C, L')."""
