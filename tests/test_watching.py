@@ -182,3 +182,16 @@ def test_an_interrupted_validation_is_made_up_for():
     assert run.digest() == whole.digest()
     assert run.history["validation_step"].tolist() == whole.history["validation_step"].tolist()
     assert run.history["lr"].tolist() == whole.history["lr"].tolist()
+
+
+@pytest.mark.parametrize("stop", [3, 17, 40])
+def test_a_fork_begun_in_mid_epoch_tells_the_whole_epoch(stop):
+    whole, part = trainer(plateau(patience=0, threshold=0.2)), trainer(plateau(patience=0, threshold=0.2))
+    whole.fit(steps=stop + 60)
+    part.fit(steps=stop)
+    fork = part.fork()
+    fork.fit(steps=1)
+    twice = fork.fork()  # of a fork, still within the epoch or just beyond
+    twice.fit(steps=59)
+    assert twice.theta.tobytes() == whole.theta.tobytes()
+    assert twice.opt.rate(twice.t) == whole.opt.rate(whole.t)

@@ -70,6 +70,7 @@ class History(Mapping[str, Array]):
         self._validations = _Table(VALIDATION_COLUMNS)
         self._curvatures = _Table(CURVATURE_COLUMNS)
         self.events: list[dict[str, Any]] = []
+        self._head: dict[str, Array] = {}
 
     def __getitem__(self, name: str) -> Array:
         for table in (self._updates, self._validations, self._curvatures):
@@ -130,9 +131,17 @@ class History(Mapping[str, Array]):
 
     def last_epoch_loss(self, updates: int) -> float:
         """Mean loss of the last row's epoch, which has at most `updates` updates, weighted by their samples."""
-        epoch, weight = self["epoch"][-updates:], np.maximum(self["samples"][-updates:], 1)
+        epoch, loss, samples = (self._with_head(name)[-updates:] for name in ("epoch", "loss", "samples"))
         of_epoch = epoch == epoch[-1]
-        return float(np.average(self["loss"][-updates:][of_epoch], weights=weight[of_epoch]))
+        return float(np.average(loss[of_epoch], weights=np.maximum(samples, 1)[of_epoch]))
+
+    def begin_within(self, other: History, epoch: int) -> None:
+        """Of the epoch that this run begins in the middle, the part that `other` has trained."""
+        chosen = other._with_head("epoch") == epoch
+        self._head = {name: other._with_head(name)[chosen] for name in ("epoch", "loss", "samples")}
+
+    def _with_head(self, name: str) -> Array:
+        return np.concatenate([self._head[name], self[name]]) if self._head else self[name]
 
 
 class _Table:

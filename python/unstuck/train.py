@@ -264,8 +264,7 @@ class Trainer(Updates):
         """An independent run from the same state on the same landscape, with an empty history.
 
         Training the fork moves its own θ and leaves this run, and a network's parameters, to the bit as they are.
-        It is validated only where the schedule is told of the validation; an epoch that the fork begins in the middle
-        is told with the mean loss of its own updates.
+        It is validated only where the schedule is told of the validation.
         """
         with self._exclusive.quick("fork"):
             twin = Trainer(
@@ -281,6 +280,7 @@ class Trainer(Updates):
             twin.sampler = self.sampler.copy()
             twin.validation = self.validation if watched(self.opt) else None
             twin.average = None if self.average is None else self.average.copy()
+            twin.history.begin_within(self.history, self.sampler.epoch)
             twin._forked_at, twin._seconds_per_step = self.t, self._seconds_per_step
             return twin
 
