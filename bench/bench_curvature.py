@@ -52,10 +52,10 @@ class Counts:
         lines = [f"{self.task}: products, median of {self.seeds} instances"]
         for basis, row in self.ours.items():
             words = ", ".join(f"{_WORDS[q]} {row[q]:.0f}{self._known(basis, q)}" for q in QUESTIONS)
-            lines.append(f"  {basis:<14}{words}")
+            lines.append(f"  {basis:<16}{words}")
         converged = self.ours["full basis"]["converged"]
         for name, products in self.rivals.items():
-            lines.append(f"  {name:<14}residual ≤ g/100 {products:.0f}  {products / converged:.1f} x ours")
+            lines.append(f"  {name:<16}residual ≤ g/100 {products:.0f}  {products / converged:.1f} x ours")
         return "\n".join(lines)
 
     def _known(self, basis: str, question: str) -> str:
