@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .density import Density
+    from .spectral_density import Density
 
 Array = NDArray[Any]
 
