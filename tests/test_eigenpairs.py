@@ -208,6 +208,12 @@ def test_three_vectors_notice_products_that_change():
         eigenpairs(op, 1, tolerance=1e-2, memory_budget=4000 * 80)
 
 
+def test_a_hundred_million_parameters_are_planned_before_anything_is_made():
+    op = us.operators.HessianOperator(10**8, np.float32, lambda v: v)
+    with pytest.raises(us.errors.BudgetError, match=r"100,000,000 parameters.*at least [\d,]+ bytes"):
+        eigenpairs(op, 1)
+
+
 def test_a_float64_basis_that_does_not_fit_is_stored_as_float32():
     values = spectra.outliers(np.random.default_rng(4), 4000, g=0.5)
     result = eigenpairs(spectra.diagonal_operator(values), 1, tolerance=1e-3, memory_budget=4000 * (56 + 80))

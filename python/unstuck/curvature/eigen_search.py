@@ -109,9 +109,12 @@ class Search:
         if plan is None and self.k == 1:
             plan = three_vector_plan(self.n, kind, budget, work=self._work(1) - 8 * self.n)
         if plan is None:
-            needed = self._work(self.k) + min(fewest, most) * self.n * int(kind.itemsize)
+            vectors = 3 if self.k == 1 else min(fewest, most)
+            width = int(kind.itemsize) if self.k == 1 else 4  # a basis may be float32
+            needed = self._work(self.k) - 8 * self.n * (self.k == 1) + vectors * self.n * width
+            pairs = "an eigenpair" if self.k == 1 else f"{self.k} eigenpairs"
             raise BudgetError(
-                f"{self.k} eigenpairs of {self.n} parameters need at least {needed:,} bytes, "
+                f"{pairs} of {self.n:,} parameters: the vectors take at least {needed:,} bytes, "
                 f"`memory_budget` is {budget:,}"
             )
         self.plan = plan
