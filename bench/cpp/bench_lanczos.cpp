@@ -45,7 +45,7 @@ template <class T> void check(const Lanczos<T> &state) {
       dot += static_cast<double>(v[r]) * static_cast<double>(last[r]);
     worst = std::max(worst, std::abs(dot));
   }
-  const double lower = certificate_lower(state.recurrence(), 1e-6);
+  const double lower = state.lower_bound(1e-6);
   if (worst > 100.0 * std::numeric_limits<T>::epsilon() || !(lower <= -0.01 + 1e-6))
     throw std::runtime_error("a wrong answer: nothing is timed");
 }
@@ -58,7 +58,7 @@ template <class T> double step_seconds(std::int64_t n, std::int64_t j) {
   for (unsigned run = 0; run < 15; ++run) {
     Lanczos<T> state(n, j, gaussian(n, run));
     double seconds = 0.0;
-    iterate(state, op, [&](const Lanczos<T> &s) { return s.steps() == j - 10; });
+    iterate(state, op, [&](const Lanczos<T> &s) { return s.steps() == j - 10; }, j);
     while (state.steps() < j) {
       const auto start = Clock::now();
       const auto v = state.next();
@@ -87,12 +87,11 @@ template <class T> void bench(const char *type, std::int64_t n, std::int64_t j) 
 // Certificate of both ends at step j.
 void bench_certificate(std::int64_t n, std::int64_t j) {
   Lanczos<double> state(n, j, gaussian(n, 1));
-  iterate(state, diagonal_operator<double>(n), [](const auto &) { return false; });
+  iterate(state, diagonal_operator<double>(n), [](const auto &) { return false; }, j);
   const auto start = Clock::now();
   double sum = 0.0;
   for (int call = 0; call < 200; ++call)
-    sum +=
-        certificate_lower(state.recurrence(), 1e-6) + certificate_upper(state.recurrence(), 1e-6);
+    sum += state.lower_bound(1e-6) + state.upper_bound(1e-6);
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count() / 200.0;
   std::printf("certificate of both ends at step %lld: %.1f us (%.3f)\n", static_cast<long long>(j),
               seconds * 1e6, sum);

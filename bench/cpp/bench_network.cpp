@@ -86,8 +86,8 @@ void check_product(const Problem &p, nn::HessianProduct<float> &hessian,
     up[i] += h * v[i];
     down[i] -= h * v[i];
   }
-  p.objective->gradient(up.data(), p.objective->all(), g_up.data(), space, {});
-  p.objective->gradient(down.data(), p.objective->all(), g_down.data(), space, {});
+  p.objective->gradient({up.data()}, p.objective->all(), g_up.data(), space, {});
+  p.objective->gradient({down.data()}, p.objective->all(), g_down.data(), space, {});
   hessian.apply(v.data(), 1, product.data(), {});
   double error = 0.0, size = 0.0;
   for (std::int64_t i = 0; i < n; ++i) {
@@ -104,16 +104,17 @@ void bench_problem(const Problem &p, std::int64_t batch) {
   nn::Workspace<float> space;
   const std::int64_t n = p.network->size();
   std::vector<float> gradient(p.theta), v = normal(n, 1e-3f), product(p.theta), theta(p.theta);
-  nn::HessianProduct<float> hessian(*p.objective, p.theta.data(), p.objective->all(),
+  nn::HessianProduct<float> hessian(*p.objective, {p.theta.data()}, p.objective->all(),
                                     std::int64_t{1} << 30, {});
   check_product(p, hessian, v);
   std::printf("%zu layers, %lld parameters, %lld samples\n", p.widths.size() - 1,
               static_cast<long long>(n), static_cast<long long>(p.rows));
-  report("loss",
-         median_seconds([&] { p.objective->loss(p.theta.data(), p.objective->all(), space, {}); }),
+  report("loss", median_seconds([&] {
+           p.objective->loss({p.theta.data()}, p.objective->all(), space, {});
+         }),
          p.flops(1, 1));
   report("gradient", median_seconds([&] {
-           p.objective->gradient(p.theta.data(), p.objective->all(), gradient.data(), space, {});
+           p.objective->gradient({p.theta.data()}, p.objective->all(), gradient.data(), space, {});
          }),
          p.flops(3, 2));
   report("Hessian product", median_seconds([&] { hessian.apply(v.data(), 1, product.data(), {}); }),
@@ -128,8 +129,8 @@ void bench_problem(const Problem &p, std::int64_t batch) {
   nn::OptimizerState<float> state{&update, hyper.data(), 0, {}, 0};
   state.call.slots = slots;
   const double epoch = median_seconds([&] {
-    nn::train(*p.objective, theta.data(), state, p.objective->all(), batch, rates, 0.0,
-              losses.data(), norms.data(), gradient.data(), space, {});
+    nn::train<float>(*p.objective, theta.data(), nullptr, state, p.objective->all(), batch, rates,
+                     0.0, losses.data(), norms.data(), gradient.data(), space, {});
   });
   const double steps = static_cast<double>(rates.size());
   std::printf("  batch %lld: ", static_cast<long long>(batch));
