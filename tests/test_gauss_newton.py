@@ -108,8 +108,18 @@ def test_through_batch_normalisation(torch):
     H = torch.autograd.functional.hessian(lambda q: loss(q.reshape(12, 3), torch.from_numpy(y)), z.detach().reshape(-1))
     v = rng.normal(size=land.n)
     assert relative_error(land.gauss_newton(land.theta) @ v, J.T @ (H.numpy() @ (J @ v))) <= 1e-10
-    with pytest.raises(us.errors.ArgumentError, match="fisher.*coupled|fisher.*eval"):
+    with pytest.raises(us.errors.ArgumentError, match="fisher.*in training.*coupled.*use mode"):
         land.fisher(land.theta)
+
+
+def test_outputs_coupled_in_evaluation_too_are_refused_without_advice_to_evaluate():
+    net = nn.Network(nn.Linear(4, 3), nn.BatchNorm(3, track=False), input_shape=(4,), seed=0)
+    X = np.random.default_rng(0).normal(size=(6, 4))
+    land = us.NetworkLandscape(net, nn.CrossEntropy(), X, np.arange(6) % 3, memory_budget=10)
+    with pytest.raises(us.errors.ArgumentError, match="fisher.*coupled over the batch; leave `track`"):
+        land.fisher(land.theta)
+    with pytest.raises(us.errors.BudgetError, match="never cut into chunks; pass a smaller `batch`$"):
+        land.hessian(land.theta)
 
 
 def test_many_samples_threads_and_recomputation():

@@ -206,6 +206,8 @@ def test_initialiser_per_layer_and_network_wide():
         (lambda nn: nn.Network(nn.Linear(3, 2), input_shape=(True, 3)), "input_shape"),
         (lambda nn: nn.Linear(3, 2, bias="no"), "bias"),
         (lambda nn: nn.Conv2d(3, 2, 1, bias="no"), "bias"),
+        (lambda nn: nn.Conv2d(3, 2, 2**30, padding="same"), "kernel_size"),
+        (lambda nn: nn.Conv1d(3, 2, 2**20 + 1, padding="same"), "kernel_size"),
         (lambda nn: nn.AvgPool2d(2, count_include_pad="no"), "count_include_pad"),
         (lambda nn: nn.Network(nn.Linear(3, 2), input_shape=("3",), dtype="float16"), "dtype"),
         (lambda nn: nn.Network(nn.Linear(3, 2), input_shape=(3,), dtype="complex64"), "dtype"),

@@ -28,8 +28,9 @@ HessianProduct<T>::HessianProduct(const Objective<T> &objective, Point<T> point,
   require(kind == Curvature::hessian || !objective.spectral(),
           "`spectral_penalty` has no Gauss–Newton or Fisher matrix; leave it out of the landscape");
   require(kind != Curvature::fisher || !objective.coupled(point),
-          "`fisher` needs a gradient of each sample, but in training this network's outputs are "
-          "coupled over the batch; use mode=\"eval\"");
+          "`fisher` needs a gradient of each sample, but ", point.training ? "in training " : "",
+          "this network's outputs are coupled over the batch; ",
+          point.training ? "use mode=\"eval\"" : "leave `track` of its BatchNorm layers True");
   objective.network().check_batch(chosen.count, point.training);
   if (chosen.index)
     index_.assign(chosen.index, chosen.index + chosen.count);
@@ -48,10 +49,12 @@ HessianProduct<T>::HessianProduct(const Objective<T> &objective, Point<T> point,
   require(
       report_.minimum <= memory_budget, "`memory_budget` is ", memory_budget,
       " bytes, but a Hessian product of this network needs at least ", report_.minimum,
-      plan_.groups == 1 && objective.coupled(point)
+      plan_.groups != 1 || !objective.coupled(point) ? ""
+      : point.training
           ? ", because in training its batch is one function that is never cut into chunks; pass "
             "a smaller `batch` or use mode=\"eval\""
-          : "");
+          : ", because the batch, over which its outputs are coupled, is never cut into chunks; "
+            "pass a smaller `batch`");
   differentiate_weights(poll);
   const std::int64_t all =
       product(size * row, plan_.groups * plan_.chunks_per_group() * plan_.chunk_rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,8 @@ from ..ranges import FLAG
 from .init import Initialiser, as_initialiser
 from .layer import Layer, Shape, size
 from .window import Pair, as_plane, pair, single, window
+
+MOST_TAPS = 2**20  # the core lists every position of a window
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Convolution(Layer):
             object.__setattr__(self, "init", as_initialiser(self.init))
         for name in ("kernel_size", "stride", "dilation"):
             object.__setattr__(self, name, self._extents(name, getattr(self, name)))
+        if math.prod(self._plane(self.kernel_size, 1)) > MOST_TAPS:
+            raise ArgumentError(f"`kernel_size` must have at most {MOST_TAPS} positions, got {self.kernel_size}")
         if not isinstance(self.padding, str):
             object.__setattr__(self, "padding", self._extents("padding", self.padding, 0))
         elif self.padding not in ("same", "valid"):
