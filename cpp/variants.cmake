@@ -27,7 +27,13 @@ endfunction()
 function(unstuck_compile_flags target level)
   target_compile_definitions(${target} PRIVATE EIGEN_DONT_PARALLELIZE EIGEN_MPL2_ONLY UNSTUCK_LEVEL="${level}")
   if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
-    target_compile_options(${target} PRIVATE -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast
+    # a level below this machine's best is a fallback: what -O3 adds to vectorising costs a third of its build
+    list(GET UNSTUCK_LEVELS -1 best)
+    set(optimise -O3)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND level STREQUAL "v2" AND NOT best STREQUAL "v2")
+      set(optimise -O2 -ftree-vectorize -fvect-cost-model=dynamic -finline-functions)
+    endif()
+    target_compile_options(${target} PRIVATE ${optimise} -fno-math-errno -fno-trapping-math -ffp-contract=fast
       -Wall -Wextra -Wno-unknown-pragmas -fstack-protector-strong)
     if(level MATCHES "^v[234]$")
       target_compile_options(${target} PRIVATE -march=x86-64-${level})

@@ -263,6 +263,7 @@ def why_run():
     return us.labs.run("why-batchnorm")
 
 
+@pytest.mark.slow
 def test_why_batchnorm(why_run, tmp_path):
     assert why_run.holds, why_run.sentence
     json.dumps(why_run.to_dict(), allow_nan=False)
@@ -276,6 +277,7 @@ def test_why_batchnorm(why_run, tmp_path):
     assert arms["noisy batch norm"]["unrest"] > 2 * arms["batch norm"]["unrest"]
 
 
+@pytest.mark.slow
 def test_the_inequality_is_an_equality_but_for_eps(why_run):
     found = why_run.results["inequality"]
     left, right = np.asarray(found["left"]), np.asarray(found["right"])
