@@ -118,6 +118,10 @@ def strict_saddle(e: Evidence) -> Finding | None:
         # what another step length gives as well is not the saddle's doing
         if rival is not None and benefit(e, rival) >= 1.0:
             strength = min(strength, e.escape.gain / (1.5 * rival.gain))
+    for treated in (e.normalised, e.revived):
+        # what treating a symptom gains twice over is the symptom's doing
+        if treated is not None and benefit(e, treated) >= 1.0:
+            strength = min(strength, 2.0 * e.escape.gain / treated.gain)
     if strength < 1.0:
         return None
     return Finding(Cause.STRICT_SADDLE, sure(strength), f"{reason}, and {helped(e.escape)}")
