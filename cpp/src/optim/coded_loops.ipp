@@ -210,16 +210,20 @@ void byte_block(const T *scalars, T scale, T *theta, const T *gradient, Bits pla
 template <class Rule, unsigned option, class T> CodedLoops<T> coded_loops(const Coding &coding) {
   constexpr auto nearest = Rounding::nearest, stochastic = Rounding::stochastic;
   const bool near = coding.rounding == nearest;
+  // float64 parameters with low-bit state are rare: their blocks take the three stages
+  constexpr bool in_one_go = sizeof(T) == sizeof(float);
   CodedLoops<T> loops;
   if (coding.format == Format::bfloat16) {
-    loops.whole =
-        near ? &half_block<Rule, option, nearest, T> : &half_block<Rule, option, stochastic, T>;
+    if constexpr (in_one_go)
+      loops.whole =
+          near ? &half_block<Rule, option, nearest, T> : &half_block<Rule, option, stochastic, T>;
     loops.decode = &decode_halves<Rule, option, T>;
     loops.encode = near ? &encode_halves<Rule, option, nearest, T>
                         : &encode_halves<Rule, option, stochastic, T>;
   } else if (coding.format == Format::int8) {
-    loops.whole =
-        near ? &byte_block<Rule, option, nearest, T> : &byte_block<Rule, option, stochastic, T>;
+    if constexpr (in_one_go)
+      loops.whole =
+          near ? &byte_block<Rule, option, nearest, T> : &byte_block<Rule, option, stochastic, T>;
     loops.decode = &decode_bytes<Rule, option, T>;
     loops.encode =
         near ? &encode_bytes<Rule, option, nearest, T> : &encode_bytes<Rule, option, stochastic, T>;

@@ -32,7 +32,7 @@ template <class T> struct CodedLoops {
   // Codes to values and back; `count` ≤ kCodeBlock in whole groups.
   using Decode = void (*)(const SlotCodes *codes, std::int64_t count, T *const *values);
   using Encode = void (*)(T *const *values, std::int64_t count, Bits place, const SlotCodes *codes);
-  Whole whole = nullptr;
+  Whole whole = nullptr; // of float parameters only
   Decode decode = nullptr;
   Encode encode = nullptr;
 };

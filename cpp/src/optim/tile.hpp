@@ -124,9 +124,8 @@ private:
     T *theta = call_.theta + begin;
     const T *own = gradient(begin, end - begin);
     const Bits place = rounding_place(seed_, block);
-    if (end - begin == kCodeBlock) {
+    if (loops.coded.whole && end - begin == kCodeBlock)
       return loops.coded.whole(scalars, scale, theta, own, place, codes, all);
-    }
     const std::int64_t count = padded(storage_.format, stop - block);
     if (begin == block)
       loops.coded.decode(codes, count, all);
