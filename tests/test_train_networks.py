@@ -108,6 +108,19 @@ def test_validation_has_the_accuracy_of_the_predictions():
     assert run.history["validation_loss"][-1] == land.with_data(X[300:600], Y[300:600]).loss(run.theta)
 
 
+def test_validation_of_a_network_of_images():
+    X, y = us.data.digits()
+    images = X.reshape(-1, 1, 8, 8)
+    layers = (us.nn.Conv2d(1, 4, 3), us.nn.ReLU(), us.nn.Flatten(), us.nn.Linear(144, 10))
+    net = us.nn.Network(*layers, input_shape=(1, 8, 8), seed=0)
+    land = us.NetworkLandscape(net, us.nn.CrossEntropy(), images[:500], y[:500])
+    assert land.X.shape == (500, 1, 8, 8)
+    run = us.Trainer(land, us.optim.Adam(lr=1e-3), batch_size=50, validation=(images[500:600], y[500:600]))
+    run.fit(epochs=2)
+    right = net.predict(images[500:600]).argmax(axis=1) == y[500:600]
+    assert run.history["validation_accuracy"][-1] == pytest.approx(right.mean())
+
+
 @pytest.mark.parametrize(("loss", "has_accuracy"), [(us.nn.BCEWithLogits(), True), (us.nn.MSE(), False)])
 def test_validation_of_other_losses(loss, has_accuracy):
     net = us.nn.Network(us.nn.Linear(64, 1), input_shape=(64,), seed=0)

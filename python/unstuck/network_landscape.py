@@ -92,7 +92,8 @@ class NetworkLandscape:
         self._own_buffers: Array | None = None
         self.blocks: list[Block] = net.blocks
         self.lower_bound: float | None = 0.0  # every loss is non-negative
-        self.X = _samples(X, net)
+        rows = _samples(X, net)
+        self.X = rows.reshape(-1, *net.input_shape)
         self.samples: int | None = self.X.shape[0]
         self.y = _targets(y, loss, net, self.X.shape[0])
         self.sample_weight = _weights(sample_weight, self.X.shape[0], net.dtype)
@@ -102,7 +103,7 @@ class NetworkLandscape:
             loss.kind,
             loss.options(),
             loss.class_weights(),
-            self.X,
+            rows,
             self.y,
             self.sample_weight,
             self.l2,
