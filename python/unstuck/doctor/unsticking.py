@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import ArgumentError, ArgumentTypeError, UnstuckError
 from ..ranges import NON_NEGATIVE
+from ..report import Report
 from ..sampler import Sampler
 from ..train import Trainer
 from . import forks
@@ -57,11 +60,39 @@ class Outcome:
         diagnosis: why the run does not get better.
         tried: every treatment that was tried, in the order of the menu.
         applied: the one that was kept; None if none was verified, and then the run is as it was, to the bit.
+        seconds: wall-clock time of everything.
     """
 
     diagnosis: Diagnosis
     tried: tuple[Attempt, ...]
     applied: Attempt | None
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """For a process that checks: 0 where the run was healthy or got free, else 1."""
+        return 0 if self.diagnosis.healthy or self.applied is not None else 1
+
+    def report(self) -> Report:
+        """The remedies with their curves beside doing nothing, and the diagnosis."""
+        from .showing import outcome_report
+
+        return outcome_report(self)
+
+    def to_json(self) -> str:
+        """The report without its charts, as strict JSON."""
+        return self.report().json()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the report, whole or not at all; the ending decides: .html, .json or .txt.
+
+        Raises:
+            ArgumentError: another ending, or the file cannot be written.
+        """
+        return self.report().save(path)
+
+    def _repr_html_(self) -> str:
+        return self.report()._repr_html_()
 
     def __str__(self) -> str:
         cause = self.diagnosis.cause.name
@@ -101,14 +132,14 @@ def unstick(run: Trainer, budget: float | None = None) -> Outcome:
     began = time.perf_counter()
     diagnosis = diagnose(run, budget=0.5 * seconds)
     if diagnosis.healthy:
-        return Outcome(diagnosis, (), None)
+        return Outcome(diagnosis, (), None, time.perf_counter() - began)
     left = max(0.3 * seconds, seconds - (time.perf_counter() - began))
     with np.errstate(all="ignore"):  # a treatment may overflow; then it has not helped
         tried = _try_all(diagnosis, run, left)
     best = _best(tried)
     if best is not None:
         best.treatment.apply(run)
-    return Outcome(diagnosis, tuple(tried), best)
+    return Outcome(diagnosis, tuple(tried), best, time.perf_counter() - began)
 
 
 def _try_all(diagnosis: Diagnosis, run: Trainer, seconds: float) -> list[Attempt]:

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import ArgumentError, ArgumentTypeError
 from ..plain_text import plain
 
-__all__ = ["STATUSES", "Fact", "Status", "jsonable", "plain"]
+__all__ = ["STATUSES", "Answer", "Fact", "Status", "jsonable", "plain"]
 
 Status = Literal["good", "warn", "bad", "info"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -85,3 +85,50 @@ class Fact:
             "sentence": self.sentence,
             "data": self.data,
         }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One possible answer of several, ranked by its confidence.
+
+    Args:
+        label: the answer in a few words ("stuck at a strict saddle").
+        name: the same as machines say it ("STRICT_SADDLE").
+        confidence: in [0, 1].
+        reason: the measurement behind it, one sentence.
+        against: what would change it, one sentence; may be empty.
+
+    Raises:
+        ArgumentError: `confidence` is not within [0, 1].
+        ArgumentTypeError: a text is not a string.
+    """
+
+    label: str
+    name: str
+    confidence: float
+    reason: str
+    against: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("label", "name", "reason", "against"):
+            if not isinstance(getattr(self, name), str):
+                raise ArgumentTypeError(f"`{name}` must be a string, got {type(getattr(self, name)).__name__}")
+        if not 0.0 <= self.confidence <= 1.0:
+            raise ArgumentError(f"`confidence` must be within [0, 1], got {self.confidence!r}")
+
+    @property
+    def percent(self) -> int:
+        """The confidence in whole percent; 100 only for 1."""
+        return int(100 * self.confidence)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as a JSON-able dict."""
+        return jsonable(vars(self))  # type: ignore[no-any-return]
+
+    def fact(self, status: Status = "info") -> Fact:
+        """The answer as one line with its sentences, for text."""
+        doubt = f" {CHANGE} {self.against}" if self.against else ""
+        return Fact(self.label, f"{self.percent} %, {self.name}", status, f"{self.reason}{doubt}")
+
+
+CHANGE = "What would change it:"
