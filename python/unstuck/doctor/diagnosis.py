@@ -108,7 +108,9 @@ class Diagnosis:
 
     def to_json(self) -> str:
         """The report without its charts, as strict JSON."""
-        return self.report().json()
+        from .showing import diagnosis_report
+
+        return diagnosis_report(self, drawn=False).json()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the report, whole or not at all; the ending decides: .html, .json or .txt.
@@ -119,4 +121,8 @@ class Diagnosis:
         return self.report().save(path)
 
     def _repr_html_(self) -> str:
-        return self.report()._repr_html_()
+        from ..report.html import fragment
+        from .showing import diagnosis_report
+
+        report = diagnosis_report(self, drawn=False)
+        return fragment(report.title, str(self), report.facts, report.status)

@@ -95,7 +95,8 @@ _DOUBTS: dict[Cause, Callable[[Evidence], str]] = {
         f"fewer than {HALF:.0%} saturated units in every layer", "a copy with normalisation or a fresh start"
     ),
     Cause.BAD_INITIALISATION: _symptom(
-        f"units that differ from each other and a first loss below {RAISED:g} times a constant answer's", "another start"
+        f"units that differ from each other and a first loss below {RAISED:g} times a constant answer's",
+        "another start",
     ),
     Cause.UNSCALED_FEATURES: _symptom(
         f"columns within {SCALES:g} times of each other", "a copy on standardised features"
@@ -108,7 +109,7 @@ _DOUBTS: dict[Cause, Callable[[Evidence], str]] = {
     Cause.EXHAUSTED_STEP: _symptom(
         f"more than {EXHAUSTED:.0%} of the largest step being left", "a copy with the full step"
     ),
-    Cause.NON_FINITE: lambda e: "nothing but a loss, a gradient and parameters that are finite.",
+    Cause.NON_FINITE: lambda e: "a loss, a gradient and parameters that are all finite.",
     Cause.UNDECIDED: lambda e: (
         "more time, so that more copies can be trained for longer: `us.diagnose(run, budget=30)`."
         if e.has_run

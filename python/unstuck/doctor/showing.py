@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from .unsticking import Attempt, Outcome
 
 MOST_CURVES = 7
+UNLIKELY = 0.05  # confidence below which a further cause is not listed
 
 
-def diagnosis_report(d: Diagnosis) -> Report:
-    """Causes in their order, evidence, remedies, curves, costs."""
+def diagnosis_report(d: Diagnosis, drawn: bool = True) -> Report:
+    """Causes in their order, evidence, remedies, curves if `drawn`, costs."""
     return build(
         f"Diagnosis: {wording.title(d.cause)}",
         wording.verdict(d.findings[0]),
-        d.evidence,
-        figures(d),
+        wording.weighed(d.cause, d.evidence),
+        figures(d) if drawn else [],
         {"cause": d.cause.name, "healthy": d.healthy, "causes": confidences(d), **costs(d)},
         remedies=[Fact(r.name, "", "info", r.text) for r in d.remedies],
         details=details(d),
@@ -39,8 +40,8 @@ def diagnosis_report(d: Diagnosis) -> Report:
     )
 
 
-def outcome_report(o: Outcome) -> Report:
-    """What was tried beside doing nothing, what was kept, and why the run had been stuck."""
+def outcome_report(o: Outcome, drawn: bool = True) -> Report:
+    """What was tried beside doing nothing, what was kept, and why the run had been stuck; curves if `drawn`."""
     d = o.diagnosis
     if o.applied is not None:
         title, status = f"Freed by: {o.applied.treatment.name}", "good"
@@ -48,14 +49,20 @@ def outcome_report(o: Outcome) -> Report:
         title, status = f"Nothing to do: {wording.title(d.cause)}", "good"
     else:
         title, status = f"No remedy helped: {wording.title(d.cause)}", "bad"
-    curves = copies_chart([attempt.fork for attempt in o.tried], {id(a.fork) for a in o.tried if a.verified})
+    curves: list[Chart] = []
+    if drawn:
+        verified = {id(attempt.fork) for attempt in o.tried if attempt.verified}
+        curves = [*copies_chart([attempt.fork for attempt in o.tried], verified), *figures(d, copies=False)]
     state = "the run goes on from there" if o.applied is not None else "the run was left as it was, to the bit"
     tried = f", {len(o.tried)} remedies tried beside doing nothing" if o.tried else ""
     return build(
         title,
         str(o),
-        [Fact("diagnosis", wording.title(d.cause), wording.status_of(d.cause), str(d)), *d.evidence],
-        [*curves, *figures(d, copies=False)],
+        [
+            Fact("diagnosis", wording.title(d.cause), wording.status_of(d.cause), str(d)),
+            *wording.weighed(d.cause, d.evidence),
+        ],
+        curves,
         {
             "cause": d.cause.name,
             "healthy": d.healthy,
@@ -74,7 +81,8 @@ def outcome_report(o: Outcome) -> Report:
 
 
 def answers(d: Diagnosis) -> list[Answer]:
-    """Every cause that was found, with what speaks for it and what would change it."""
+    """The causes that are worth a word, with what speaks for each and what would change it."""
+    worth = [f for i, f in enumerate(d.findings) if i == 0 or f.confidence >= UNLIKELY]
     return [
         Answer(
             wording.title(f.cause),
@@ -82,8 +90,9 @@ def answers(d: Diagnosis) -> list[Answer]:
             f.confidence,
             f"{f.reason[:1].upper()}{f.reason[1:]}.",
             doubt(f.cause, d.measured),
+            "info" if i else wording.status_of(f.cause),
         )
-        for f in d.findings
+        for i, f in enumerate(worth)
     ]
 
 
@@ -94,7 +103,7 @@ def attempt_fact(attempt: Attempt, kept: bool) -> Fact:
     better = 100 * fork.wins
     sentence = (
         f"With {attempt.treatment.text}: after {fork.steps} updates the loss is {loss} instead of {control} "
-        f"(± {number(fork.error, 2)}), lower at {better:.0f} % of the looks."
+        f"(± {number(fork.error, 2)}), lower at {better:.0f}% of the looks."
     )
     if fork.broke:
         sentence = f"With {attempt.treatment.text}: the loss was soon no longer finite."
@@ -145,8 +154,25 @@ def copies_chart(
         return []
     if control is None:
         control = drawn[0].beside, drawn[0].steps
-    curves = [charts.Curve(fork.change, *_course(fork.course, fork.steps), id(fork) in helped) for fork in drawn]
+    level = _last(control[0])
+    curves = [
+        charts.Curve(_label(fork, level), *_course(fork.course, fork.steps), id(fork) in helped) for fork in drawn
+    ]
+    if not curves:
+        text = "A copy of the run, with nothing changed; the run itself stands where it was."
+        return [charts.copies(_course(*control), [], text, "The run, trained on in a copy")]
     return [charts.copies(_course(*control), curves)]
+
+
+def _label(fork: Fork, level: float) -> str:
+    """What was changed; where the copy started elsewhere, what it would have reached from there without."""
+    own = _last(fork.beside)
+    same = abs(own - level) <= 0.02 * abs(level) or not np.isfinite([own, level]).all()
+    return fork.change if same else f"{fork.change} (without it from there {number(own, 3)})"
+
+
+def _last(losses: tuple[float, ...]) -> float:
+    return float(losses[-1]) if losses else float("nan")
 
 
 def _going_on(e: Evidence) -> tuple[tuple[float, ...], int] | None:

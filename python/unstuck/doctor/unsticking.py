@@ -46,10 +46,13 @@ class Attempt:
 
     def __str__(self) -> str:
         word = "helps" if self.verified else "does not help"
-        return (
-            f"{self.treatment.name} {word}: with {self.treatment.text}, {self.fork.steps} updates lead to "
-            f"{self.fork.loss:.4g} instead of {self.fork.control:.4g}"
-        )
+        return f"{self.treatment.name} {word}: {self.reached}"
+
+    @property
+    def reached(self) -> str:
+        """What was done, and what came of it, as a clause."""
+        numbers = f"{self.fork.loss:.4g} instead of {self.fork.control:.4g}"
+        return f"with {self.treatment.text}, {self.fork.steps} updates lead to {numbers}"
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,9 @@ class Outcome:
 
     def to_json(self) -> str:
         """The report without its charts, as strict JSON."""
-        return self.report().json()
+        from .showing import outcome_report
+
+        return outcome_report(self, drawn=False).json()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the report, whole or not at all; the ending decides: .html, .json or .txt.
@@ -92,12 +97,16 @@ class Outcome:
         return self.report().save(path)
 
     def _repr_html_(self) -> str:
-        return self.report()._repr_html_()
+        from ..report.html import fragment
+        from .showing import outcome_report
+
+        report = outcome_report(self, drawn=False)
+        return fragment(report.title, str(self), report.facts, report.status)
 
     def __str__(self) -> str:
         cause = self.diagnosis.cause.name
         if self.applied is not None:
-            return f"{cause}: applied {self.applied}."
+            return f"{cause}: applied {self.applied.treatment.name!r}; {self.applied.reached}."
         if self.diagnosis.healthy:
             return f"{cause}: nothing was done, {self.diagnosis.cause.explanation}."
         return f"{cause}: none of {len(self.tried)} treatments did significantly better than doing nothing."

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from ..critical import Verdict
 from ..curvature.blame import Blame
-from ..number_text import apart
+from ..number_text import apart, number
 from ..plain_text import plain
 from ..report.facts import Fact, Status
 from .causes import Cause
@@ -39,6 +39,36 @@ TITLES = {
     Cause.NON_FINITE: "not finite",
     Cause.UNDECIDED: "undecided",
 }
+
+
+# which fact carries a verdict
+DECISIVE: dict[Cause, tuple[str, ...]] = {
+    Cause.STRICT_SADDLE: ("kind of point", "where it bends down"),
+    Cause.FLAT_SADDLE: ("kind of point", "lower loss close by"),
+    Cause.LOCAL_MINIMUM: ("kind of point",),
+    Cause.STEP_TOO_LARGE: ("step against curvature",),
+    Cause.STEP_TOO_SMALL: ("step against curvature",),
+    Cause.ILL_CONDITIONED: ("step against curvature",),
+    Cause.VANISHING_GRADIENT: ("gradient from last to first",),
+    Cause.EXPLODING_GRADIENT: ("gradient from last to first",),
+    Cause.DEAD_UNITS: ("units without slope",),
+    Cause.SATURATED_UNITS: ("units without slope",),
+    Cause.UNSCALED_FEATURES: ("scale of features",),
+    Cause.SHARP_MINIMUM: ("new data",),
+    Cause.STALE_STATISTICS: ("evaluation against training",),
+    Cause.EXHAUSTED_STEP: ("step left",),
+    Cause.NON_FINITE: ("update refused", "not finite"),
+}
+
+
+def weighed(cause: Cause, evidence: list[Fact]) -> list[Fact]:
+    """The facts with "bad" for those that carry the verdict, and for no others."""
+    decisive = DECISIVE.get(cause, ())
+    status: dict[bool, Status] = {True: "bad", False: "info"}
+    return [
+        replace(fact, status=status[fact.label in decisive]) if fact.label in decisive or fact.status == "bad" else fact
+        for fact in evidence
+    ]
 
 
 # fields of `Evidence` that are forks, in the order of a report
@@ -155,7 +185,7 @@ def _continuation(c: Continuation) -> Fact:
     text = f"trained on unchanged for {c.steps} updates, a copy of the run goes from {before} to {after}"
     good = c.trend is not None and c.trend.falling and not c.broke
     parts = ["then its loss is no longer finite"] if c.broke else []
-    return Fact("going on", f"{last - first:+.3g}", "good" if good else "warn", _sentence(text, parts), asdict(c))
+    return Fact("going on", f"{before} → {after}", "good" if good else "warn", _sentence(text, parts), asdict(c))
 
 
 def _geometry(g: Geometry) -> Fact:
@@ -199,7 +229,13 @@ def _descent(d: Descent) -> Fact:
     )
     if not d.decrease > 0:
         text = f"within a distance of {_n(d.radius)} no lower loss was found"
-    return Fact("lower loss close by", _n(d.decrease) if d.decrease > 0 else "none", "bad" if d.verified else "info", _sentence(text), asdict(d))
+    return Fact(
+        "lower loss close by",
+        _n(d.decrease) if d.decrease > 0 else "none",
+        "bad" if d.verified else "info",
+        _sentence(text),
+        asdict(d),
+    )
 
 
 def _fork(name: str, fork: Fork, e: Evidence) -> Fact:
@@ -218,4 +254,4 @@ def _sentence(text: str, parts: list[str] | None = None) -> str:
 
 def _n(x: float) -> str:
     """Four figures."""
-    return "0" if x == 0 else f"{x:.4g}" if math.isfinite(x) else str(x)
+    return "0" if x == 0 else f"{x:.4g}" if math.isfinite(x) else number(x)

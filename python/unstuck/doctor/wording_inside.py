@@ -31,7 +31,10 @@ def inside_facts(e: Evidence) -> list[Fact]:
 def _layers(layers: tuple[LayerState, ...]) -> Fact:
     dead, flat = max(layers, key=lambda x: x.dead), max(layers, key=lambda x: x.saturated)
     text = " ".join(
-        [_idle(dead, dead.dead, "are 0 on all data"), _idle(flat, flat.saturated, "sit on a flat part on nearly all data")]
+        [
+            _idle(dead, dead.dead, "are 0 on all data"),
+            _idle(flat, flat.saturated, "sit on a flat part on nearly all data"),
+        ]
     )
     bad = dead.dead >= 0.5 or flat.saturated >= 0.5
     value = f"{max(dead.dead, flat.saturated):.0%} at worst"

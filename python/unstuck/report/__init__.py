@@ -64,9 +64,8 @@ class Report:
 
     def text(self, width: int = 100) -> str:
         """The report as plain text, at most `width` characters per line where words allow."""
-        causes = [answer.fact("info" if i else self.status) for i, answer in enumerate(self.answers)]
         sections = [
-            ("Causes", causes),
+            ("Causes", [answer.fact() for answer in self.answers]),
             ("Evidence", self.facts),
             ("Remedies", self.remedies),
             ("Details", self.details),

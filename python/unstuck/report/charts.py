@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
-from ..number_text import apart, number
+from ..number_text import apart, number, tidy
 from ..plain_text import plain
 from .svg import ROLES, Chart, draw
 
@@ -21,7 +21,15 @@ Array = NDArray[np.float64]
 Event = tuple[float, str]
 _POINTS = 800
 # told apart without colour
-_STROKES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1.5)), (0, (1, 3)), (0, (9, 2)))
+_STROKES: tuple[Any, ...] = (
+    "-",
+    (0, (6, 2)),
+    (0, (1, 1.5)),
+    (0, (6, 2, 1, 2)),
+    (0, (3, 1.5)),
+    (0, (1, 3)),
+    (0, (9, 2)),
+)
 _MARKERS = "osD^vPX"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -100,7 +108,7 @@ def copies(
         axes.plot(*untreated, color=ROLES["muted"], lw=3.4, alpha=0.75, label="nothing changed")
         for i, (curve, (x, y)) in enumerate(zip(curves, treated, strict=True)):
             colour = ROLES["good" if curve.helped else "second"]
-            label = plain(f"{curve.label}: {'helps' if curve.helped else 'no better'}", 90)
+            label = tidy(plain(f"{curve.label}: {'helps' if curve.helped else 'no better'}", 90))
             style = {"ls": _STROKES[i], "marker": _MARKERS[i], "markevery": (2 + i % 4, 5), "ms": 5.5}
             axes.plot(x, y, color=colour, lw=2.2 if curve.helped else 1.3, label=label, **style)
         shown = [untreated[1], *(y for curve, (_, y) in zip(curves, treated, strict=True) if curve.helped)]
@@ -119,7 +127,8 @@ def _limits(axes: Axes, values: Array, lowest: float) -> None:
     highest = float(values[np.isfinite(values)].max())
     if lowest > 0 and highest > 20 * lowest:
         _value_axis(axes, [lowest, highest])
-        axes.set_ylim(lowest / 1.4, highest * 1.6)
+        room = (highest / lowest) ** 0.06
+        axes.set_ylim(lowest / room, highest * room)
         return
     room = max(highest - lowest, 1e-6 * abs(highest), 1e-300)
     axes.set_ylim(lowest - 0.06 * room, highest + 0.12 * room)
@@ -253,8 +262,12 @@ def _series(axes: Axes, steps: ArrayLike, values: ArrayLike, label: str, colour:
 def _value_axis(axes: Axes, values: ArrayLike) -> None:
     y = np.asarray(values, dtype=np.float64)
     y = y[np.isfinite(y)]
-    if len(y) and y.min() > 0 and y.max() > 20 * y.min():
+    if not len(y):
+        return
+    least = max(float(y.min()), 0.1 * float(np.quantile(y, 0.02)))  # one lucky batch does not stretch the axis
+    if least > 0 and y.max() > 20 * least:
         axes.set_yscale("log")
+        axes.set_ylim(bottom=0.7 * least)
         axes.yaxis.set_major_formatter(lambda value, _: power_of_ten(value))
         axes.yaxis.set_minor_formatter(lambda value, _: "")
 

@@ -35,7 +35,11 @@ def page(report: Report) -> str:
         for number, chart in enumerate(report.figures)
     ]
     first, more = foremost(report.facts)
-    shown = [report.sentence, report.note, *(text for fact in (*report.facts, *report.remedies) for text in _texts(fact))]
+    shown = [
+        report.sentence,
+        report.note,
+        *(text for fact in (*report.facts, *report.remedies) for text in _texts(fact)),
+    ]
     shown += [text for answer in report.answers for text in (answer.name, answer.reason, answer.against)]
     content: dict[str, Any] = {
         "report": report,
