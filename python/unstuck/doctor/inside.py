@@ -102,7 +102,8 @@ def ill_conditioned(e: Evidence) -> Finding | None:
     strength = _strength(e, e.adaptive, room) * (1.0 if spread < SCALES else 0.8)
     if e.smaller_lr is not None and benefit(e, e.smaller_lr) >= 1.0:
         strength *= 0.5  # then one rate could serve all
-    symptom = f"the learning rate {e.stability.lr:.3g} already uses {e.stability.ratio:.2g} of what the steepest direction bears"
+    used = f"{e.stability.ratio:.2g} of what the steepest direction bears"
+    symptom = f"the learning rate {e.stability.lr:.3g} already uses {used}"
     return _finding(Cause.ILL_CONDITIONED, strength, symptom, e.adaptive)
 
 
