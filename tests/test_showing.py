@@ -15,6 +15,9 @@ from planted import CONTROLS, FAULTS, INSIDE
 from unstuck.doctor import showing, wording
 from unstuck.doctor.doubts import doubt
 from unstuck.doctor.evidence import Continuation, Descent, Evidence, Fork, Level
+from unstuck.doctor.layers import look_at_layers
+from unstuck.doctor.subject import Subject
+from unstuck.doctor.wording_inside import inside_facts
 from unstuck.report import Answer, charts
 
 ROWS = {row.name: row for row in [*FAULTS, *CONTROLS, *INSIDE]}
@@ -94,8 +97,8 @@ def test_dead_units_are_named():
     )
     land.net.block("0.bias")[:] = 10.0
     land.net.block("0.bias")[[2, 5, 7]] = -1000.0
-    found = us.diagnose(us.Trainer(land, us.optim.SGD(lr=1e-9), batch_size=10_000).fit(steps=40), budget=4.0)
-    fact = next(fact for fact in found.evidence if fact.label == "units without slope")
+    layers = look_at_layers(Subject(land, land.theta, None, 1.0))
+    fact = inside_facts(Evidence(False, Level(1.0), layers=layers))[0]
     assert "3 of 12 units are 0 on all data (rows 2, 5, 7)" in fact.sentence
 
 
