@@ -267,7 +267,7 @@ def _line(axes: Axes, place: int, row: dict[str, Any], causes: list[str]) -> Non
             colour = "#15803d" if cause in row["causes"] else "#be123c" if cause == row["said"] else "#667085"
             axes.add_patch(Rectangle(corner, 0.92, 0.84, color=colour, alpha=shade, lw=0))
             weight = "bold" if cause == row["said"] else "normal"
-            ink = "white" if shade > 0.45 else "#1b2330"
+            ink = "white" if shade > 0.6 else "#1b2330"
             axes.text(
                 column, place, f"{sure[cause]:.2f}", ha="center", va="center", color=ink, weight=weight, fontsize=9
             )
