@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..critical import CriticalPoint
 from ..curvature.blame import Blame
-from ..report import Report
+from ..report import Answer, Chart, Report
 from ..report.facts import Fact
 from . import wording
 from .causes import Cause
@@ -104,6 +104,19 @@ class Diagnosis:
             {cause.name: confidence for cause, confidence in self.causes},
         )
         return [verdict, *self.evidence]
+
+    @property
+    def answers(self) -> list[Answer]:
+        """The causes as a report ranks them: confidence, measurement, and what would change it."""
+        from .showing import answers
+
+        return answers(self)
+
+    def figures(self) -> list[Chart]:
+        """The curves of the copies, the losses of the run, the ends of the spectrum, as far as they were measured."""
+        from .showing import figures
+
+        return figures(self)
 
     def report(self) -> Report:
         """The diagnosis as a report with charts."""
