@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
 
 import unstuck as us
+from interrupted_program import interrupted
 from unstuck.errors import NonFiniteError
 
 X, Y = us.data.digits()
@@ -186,15 +181,4 @@ print(stopped, flush=True)
 
 @pytest.mark.parametrize(("batch_size", "delay"), [(32, 0.1), (32, 0.33), (5000, 0.2)])
 def test_ctrl_c_in_the_core_is_answered_soon_and_nothing_is_lost(batch_size, delay):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    code = CTRL_C.format(batch_size=batch_size)
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as child:
-        assert child.stdout.readline().strip() == "ready"
-        time.sleep(delay)
-        sent = time.time()
-        os.kill(child.pid, signal.SIGINT)
-        output, problem = child.communicate(timeout=60)
-    assert child.returncode == 0, problem
-    assert float(output) - sent < 0.5
+    assert interrupted(CTRL_C.format(batch_size=batch_size), delay) < 0.5

@@ -49,8 +49,7 @@ def run(settings: Settings, out: Output) -> int:
         check_target(settings.report, ENDINGS, "--report")
     if settings.save is not None and not settings.unstick:
         raise ArgumentError("`--save` goes with `--unstick`: a diagnosis alone changes nothing that could be saved")
-    with talk_to_stderr(), bar("examining") as progress:
-        progress(0, 1, settings.factory)
+    with talk_to_stderr(), bar("examining"):
         made = call(find(settings.factory), settings.factory)
         found = _examine(made, settings)
         if settings.save is not None:
