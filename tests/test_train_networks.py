@@ -7,6 +7,7 @@ import pytest
 
 import unstuck as us
 from interrupted_program import interrupted
+from same_passes import PlainSteps
 from unstuck.errors import NonFiniteError
 
 X, Y = us.data.digits()
@@ -26,24 +27,12 @@ def landscape(dtype="float32", rows=300, **options):
     return us.NetworkLandscape(net, us.nn.CrossEntropy(), X[:rows].astype(dtype), Y[:rows], **options)
 
 
-class Slow:
-    """The same landscape without the core's training steps."""
-
-    def __init__(self, land):
-        self.land = land
-
-    def __getattr__(self, name):
-        if name == "train_steps":
-            raise AttributeError(name)
-        return getattr(self.land, name)
-
-
 @pytest.mark.parametrize("batch_size", [32, 300])
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
 @pytest.mark.parametrize("opt", OPTIMIZERS)
 def test_the_core_makes_the_same_updates_as_the_plain_loop(opt, clip_norm, batch_size):
     runs = []
-    for wrap in (lambda land: land, Slow):
+    for wrap in (lambda land: land, PlainSteps):
         land = landscape("float64", l2=1e-3)
         run = us.Trainer(wrap(land), OPTIMIZERS[opt](), batch_size, seed=4, clip_norm=clip_norm)
         run.fit(steps=35)
