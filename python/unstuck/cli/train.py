@@ -131,7 +131,7 @@ def run(settings: Settings, out: Output) -> int:
         report.save(settings.report)
         out.talk(f"Report: {settings.report}")
     stuck = report.status == "bad"
-    out.result(out.paragraph(report.sentence, report.remedies if stuck else ()), report.to_dict())
+    out.result(out.paragraph(report.sentence, report.remedies), report.to_dict())
     return 1 if stuck else 0
 
 
