@@ -78,7 +78,7 @@ def diagnose(
     with np.errstate(all="ignore"):
         work = examine(Subject(land, point, run, seconds), Clock(seconds), target)
         findings, blamed = tuple(judge(work.evidence)), _blame(work)
-    history = None if run is None else (run.history["step"].copy(), run.history["loss"].copy())
+    history = None if run is None else _history(run)
     return Diagnosis(
         findings,
         work.evidence,
@@ -89,6 +89,12 @@ def diagnose(
         history,
         blamed,
     )
+
+
+def _history(run: Trainer) -> tuple[Any, Any, list[tuple[float, str]]]:
+    """Steps, losses and the moments at which something was done to the run."""
+    events = [(float(event["step"]), str(event["kind"])) for event in run.history.events]
+    return run.history["step"].copy(), run.history["loss"].copy(), events
 
 
 def _blame(work: Examination) -> Blame | None:

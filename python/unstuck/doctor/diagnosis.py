@@ -33,7 +33,7 @@ class Diagnosis:
         theta: the point (n,) that was classified: θ, or the quiet place that a noisy run hovers around.
         costs: [(probe, seconds)].
         notes: probes that could not be made, and why.
-        history: (steps, losses) of the run, for the report; None without a run.
+        history: (steps, losses, events) of the run, for the report; None without a run.
         blame: which blocks and rows the direction of negative curvature lives in; None without one.
     """
 
@@ -43,7 +43,7 @@ class Diagnosis:
     theta: Array
     costs: tuple[tuple[str, float], ...]
     notes: tuple[str, ...]
-    history: tuple[Any, Any] | None = None
+    history: tuple[Any, Any, list[tuple[float, str]]] | None = None
     blame: Blame | None = None
 
     @property
