@@ -183,3 +183,25 @@ def test_an_answer_checks_its_input():
     with pytest.raises(us.errors.ArgumentError, match="status"):
         Answer("a", "A", 0.5, "b", status="great")  # type: ignore[arg-type]
     assert Answer("a", "A", 0.999, "b").percent == 99
+
+
+def test_a_control_that_is_not_finite_is_named():
+    x = np.arange(25)
+    broke = [0.0], [np.inf]
+    svg = charts.copies(broke, [charts.Curve("slower", x, np.linspace(1, 0.1, 25), True)]).svg
+    assert "nothing changed: not finite" in svg
+    with pytest.raises(us.errors.ArgumentError, match="finite"):
+        charts.copies(broke, [])
+
+
+def test_a_run_that_overflowed_has_a_report(tmp_path):
+    found = us.unstick(ROWS["regression that overflows"].make(0), budget=10.0)
+    assert found.save(tmp_path / "o.html").exists()
+    assert found.diagnosis.save(tmp_path / "d.html").exists()
+
+
+def test_little_is_told_from_nothing():
+    little, nothing = Fork(24, 0.99, 1.0, 1e-4, 1.0, "a"), Fork(24, 0.99, 1.0, 1e-4, 0.5, "a")
+    assert showing._word(little, False) == "too little"
+    assert showing._word(nothing, False) == "no better"
+    assert showing._word(nothing, True) == "helps"

@@ -49,8 +49,15 @@ class Attempt:
         return f"{self.treatment.name} {word}: {self.reached}"
 
     @property
+    def same(self) -> bool:
+        """Whether it helps without any change of the training loss, as fresh running statistics do."""
+        return self.verified and not self.fork.gain > 0.0
+
+    @property
     def reached(self) -> str:
         """What was done, and what came of it, as a clause."""
+        if self.same:
+            return f"{self.treatment.text}: the training loss stays what it is, evaluation is mended"
         numbers = f"{self.fork.loss:.4g} instead of {self.fork.control:.4g}"
         return f"with {self.treatment.text}, {self.fork.steps} updates lead to {numbers}"
 

@@ -176,7 +176,7 @@ def _trend(trend: Trend, stalled: bool | None) -> Fact:
     parts = [f"rank statistic {trend.z:.2f}, noise of a block {_n(trend.noise)}"]
     if stalled:
         parts.append("but lately it has stopped falling")
-    value = f"{-trend.drop:+.3g} in {trend.updates} updates"
+    value = f"{0.0 - trend.drop:+.3g} in {trend.updates} updates"
     return Fact(
         "trend", value, "good" if falling else "warn", _sentence(text, parts), {**asdict(trend), "stalled": stalled}
     )
