@@ -85,10 +85,11 @@ class Outcome:
 
     @property
     def shown_remedies(self) -> list[Fact]:
-        """What was tried as facts, with what each reached."""
+        """What was tried as facts, with what each reached; where nothing helped, what else could be done."""
         from .showing import attempt_fact
 
-        return [attempt_fact(attempt, attempt is self.applied) for attempt in self.tried]
+        tried = [attempt_fact(attempt, attempt is self.applied) for attempt in self.tried]
+        return tried if self.applied is not None else [*tried, *self.diagnosis.shown_remedies]
 
     def report(self) -> Report:
         """The remedies with their curves beside doing nothing, and the diagnosis."""
