@@ -109,8 +109,8 @@ def test_remedies_are_shown_with_their_curves_against_the_control(freed):
     assert [fact.label for fact in kept] == [freed.applied.treatment.name]
     fork = freed.applied.fork
     assert len(fork.course) == len(fork.beside) == 25
-    assert np.mean(fork.course[13:]) == pytest.approx(fork.loss)
-    assert np.mean(fork.beside[13:]) == pytest.approx(fork.control)
+    assert min(fork.course[13:]) <= fork.loss <= max(fork.course[13:]) < fork.beside[0]
+    assert min(fork.beside[13:]) <= fork.control <= max(fork.beside[13:])
     data = json.loads(freed.to_json())
     tried = data["data"]["tried"]
     assert [row["name"] for row in tried] == [attempt.treatment.name for attempt in freed.tried]
