@@ -205,3 +205,11 @@ def test_little_is_told_from_nothing():
     assert showing._word(little, False) == "too little"
     assert showing._word(nothing, False) == "no better"
     assert showing._word(nothing, True) == "helps"
+
+
+def test_every_copy_has_a_name_of_its_own(stuck):
+    forks = {field.name for field in dataclasses.fields(Evidence) if "Fork" in str(field.type)}
+    assert set(wording.FORKS) <= forks
+    labels = [name for name, _ in wording._named_forks(stuck.measured)]
+    assert len(labels) == len(set(labels)) == len(wording.forks_of(stuck.measured))
+    assert "treatment" not in labels

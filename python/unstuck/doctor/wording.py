@@ -144,7 +144,7 @@ def forks_of(e: Evidence) -> list[Fork]:
 def _named_forks(e: Evidence) -> list[tuple[str, Fork]]:
     named = [(name, fork) for field, name in FORKS.items() if (fork := getattr(e, field)) is not None]
     known = {id(fork) for _, fork in named}
-    return named + [("treatment", fork) for fork in e.treated if id(fork) not in known]
+    return named + [(plain(fork.change, 48), fork) for fork in e.treated if id(fork) not in known]
 
 
 def _level(level: Level) -> Fact:
