@@ -81,6 +81,8 @@ def lab_command(lab: Lab) -> Any:
             written = found.save(chosen.out)
             out.talk(f"Figure: {written.name}")
         out.result(out.paragraph(f"{verdict} {found.sentence}"), found.to_dict())
+        if chosen.out is None:
+            out.hint("The figure: add --out figure.png")
         return 0 if found.holds else 1
 
     return command(lab.name, f"{lab.title}.\n\n{_without_first_line(lab.text)}", settings, run)
