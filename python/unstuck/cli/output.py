@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..plain_text import plain
-from ..report.facts import jsonable
-from ..report.text import MARKS
+from ..report.facts import Fact, jsonable
+from ..report.text import MARKS, facts_text, wrap
+from ..report.typeset import typeset
 
+NARROWEST, WIDEST = 40, 100
 STYLES = {"good": "green", "warn": "yellow", "bad": "red", "info": "dim"}
 
 
@@ -25,9 +29,26 @@ class Output:
 
     json: bool = False
 
+    @property
+    def width(self) -> int:
+        """Characters in a line: the terminal's, at least 40 and at most 100; 100 elsewhere."""
+        if not sys.stdout.isatty():
+            return WIDEST
+        return min(max(shutil.get_terminal_size((WIDEST, 24)).columns, NARROWEST), WIDEST)
+
+    def paragraph(self, text: str, remedies: Sequence[Fact] = ()) -> str:
+        """The text in lines of this width, and below it the remedies."""
+        lines = wrap(typeset(plain(text, 10_000)), self.width)
+        return "\n".join([*lines, *(["", facts_text(remedies, self.width)] if remedies else [])])
+
     def talk(self, text: str) -> None:
         """One line for people, on standard error."""
         print(plain(text), file=sys.stderr, flush=True)
+
+    def hint(self, text: str) -> None:
+        """What else could be asked for: a line on standard error, on a terminal only."""
+        if sys.stderr.isatty() and not self.json:
+            self.talk(text)
 
     def result(self, text: str, data: Any) -> None:
         """The result, on standard output: `text`, or `data` as strict JSON. A reader may leave early."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..curvature.blame import Blame, blame
 from ..errors import ArgumentError
 from ..landscape import Landscape, check_landscape
 from ..ranges import NON_NEGATIVE
@@ -13,7 +14,7 @@ from ..train import Trainer
 from .causes import Cause
 from .diagnosis import Diagnosis
 from .evidence import Evidence
-from .examine import examine
+from .examine import Examination, examine
 from .menu import Treatment
 from .remedies import Remedy
 from .rules import Finding, judge
@@ -76,8 +77,8 @@ def diagnose(
     # overflow on the way to a verdict is evidence, not an accident
     with np.errstate(all="ignore"):
         work = examine(Subject(land, point, run, seconds), Clock(seconds), target)
-        findings = tuple(judge(work.evidence))
-    history = None if run is None else (run.history["step"].copy(), run.history["loss"].copy())
+        findings, blamed = tuple(judge(work.evidence)), _blame(work)
+    history = None if run is None else _history(run)
     return Diagnosis(
         findings,
         work.evidence,
@@ -86,4 +87,20 @@ def diagnose(
         tuple(work.clock.spent),
         tuple(work.notes),
         history,
+        blamed,
     )
+
+
+def _history(run: Trainer) -> tuple[Any, Any, list[tuple[float, str]]]:
+    """Steps, losses and the moments at which something was done to the run."""
+    events = [(float(event["step"]), str(event["kind"])) for event in run.history.events]
+    return run.history["step"].copy(), run.history["loss"].copy(), events
+
+
+def _blame(work: Examination) -> Blame | None:
+    """Where the direction of negative curvature lives. Cost: one product; nothing without a direction."""
+    point, land = work.point, work.subject.land
+    if point is None or point.direction is None:
+        return None
+    found = work.measure("blame", blame, work.subject.curved.hessian(work.place), point.direction, land.blocks)
+    return found if found is None or np.isfinite(found.value) else None

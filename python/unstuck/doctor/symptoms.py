@@ -15,6 +15,7 @@ class LayerState:
         dead: share of units that are 0 on every sample and pass no gradient on.
         saturated: share of units that sit on a flat part of their activation on 95 % of the samples or more.
         spread: root mean square over units of the standard deviation over samples of the output.
+        idle: rows of the first ten dead units, or where none is dead of the saturated ones.
     """
 
     name: str
@@ -22,6 +23,7 @@ class LayerState:
     dead: float
     saturated: float
     spread: float
+    idle: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..plain_text import plain
-from .facts import Fact, Status
+from .facts import CHANGE, Fact, Status
 from .glossary import meanings
 from .svg import with_own_ids
+from .text import MARKS
 from .typeset import pieces, terms_in, typeset
 
 if TYPE_CHECKING:
@@ -28,14 +29,19 @@ def page(report: Report) -> str:
 
     figures = [
         {
-            "title": plain(chart.title),
+            "title": plain(chart.title, 160),
             "caption": plain(chart.caption),
             "svg": Markup(with_own_ids(chart.svg, f"f{number}")),  # checked by Chart
         }
         for number, chart in enumerate(report.figures)
     ]
     first, more = foremost(report.facts)
-    shown = [report.sentence, *(text for fact in (*report.facts, *report.remedies) for text in _texts(fact))]
+    shown = [
+        report.sentence,
+        report.note,
+        *(text for fact in (*report.facts, *report.remedies) for text in _texts(fact)),
+    ]
+    shown += [text for answer in report.answers for text in (answer.name, answer.reason, answer.against)]
     content: dict[str, Any] = {
         "report": report,
         "figures": figures,
@@ -44,7 +50,8 @@ def page(report: Report) -> str:
         "glossary": terms_in([plain(text) for text in shown]),
         "data": report.to_dict(),
     }
-    return str(_environment().get_template("page.html").render(**content, words=WORDS, plain=plain, rich=rich))
+    tools: dict[str, Any] = {"words": WORDS, "change": CHANGE, "plain": plain, "rich": rich}
+    return str(_environment().get_template("page.html").render(**content, **tools))
 
 
 def foremost(facts: Sequence[Fact], most: int = FIRST) -> tuple[list[Fact], list[Fact]]:
@@ -55,12 +62,12 @@ def foremost(facts: Sequence[Fact], most: int = FIRST) -> tuple[list[Fact], list
     return first, [fact for i, fact in enumerate(facts) if i not in chosen]
 
 
-def rich(text: str) -> Markup:
-    """Escaped text with code in <code> and words of the field in <abbr>, explained by their title."""
+def rich(text: str, limit: int = 2000) -> Markup:
+    """Escaped text, cut at `limit`, with code in <code> and words of the field in <abbr>, explained by their title."""
     from markupsafe import Markup
 
     parts = []
-    for kind, piece in pieces(plain(text)):
+    for kind, piece in pieces(plain(text, limit)):
         if kind == "code":
             parts.append(Markup("<code>{}</code>").format(piece))
         elif kind == "term":
@@ -77,7 +84,8 @@ def _texts(fact: Fact) -> tuple[str, str, str]:
 def fragment(title: str, sentence: str, facts: Sequence[Fact], status: Status = "info") -> str:
     """A small box with the sentence and a table of the facts, for `_repr_html_` in notebooks."""
     template = _environment().get_template("fragment.html")
-    return str(template.render(title=title, sentence=sentence, facts=facts, status=status, words=WORDS, shown=_shown))
+    shown = {"title": title, "sentence": sentence, "facts": facts, "status": status}
+    return str(template.render(**shown, marks=MARKS, shown=_shown))
 
 
 def _shown(text: str) -> str:
