@@ -122,7 +122,7 @@ template <class T> void Lanczos<T>::orthogonalise_product() {
   const double size = std::ldexp(length, exponent);
   require(std::isfinite(size), "`w` is too large: its norm overflows float64");
   coefficients_.assign(static_cast<std::size_t>(basis_.size()), 0.0);
-  residual_norm_ = basis_.orthogonalise(residual_, coefficients_);
+  residual_norm_ = basis_.orthogonalise(residual_, coefficients_, 2);
   largest_product_ = std::max(largest_product_, size);
   asymmetry_ = std::max(asymmetry_, measured_asymmetry(exponent));
   commit(std::ldexp(coefficients_.back(), exponent), std::ldexp(residual_norm_, exponent));
