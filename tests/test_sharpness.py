@@ -63,7 +63,7 @@ def test_full_batch_descent_rises_to_its_threshold():
     )
     land = us.NetworkLandscape(net, us.nn.MSE(), X, np.eye(10)[Y[:300]])
     run = us.Trainer(land, us.optim.SGD(lr=2.0), batch_size=300)
-    tracker = SharpnessTracker(land, every=50, certify_every=20).attach(run)
+    tracker = SharpnessTracker(land, None, every=50, certify_every=20).attach(run)
     run.fit(steps=1500)
     ratios = np.array([look.ratio for look in tracker.looks])
     assert tracker.looks[-1].formula == "2/lr"
@@ -87,7 +87,7 @@ def test_full_batch_descent_rises_to_its_threshold():
 def test_thresholds_on_the_operator_that_the_optimizer_sees(opt, threshold):
     land = landscape(seed=2)
     run = us.Trainer(land, opt, batch_size=30)
-    tracker = SharpnessTracker(land, every=40, certify_every=5).attach(run)
+    tracker = SharpnessTracker(land, None, every=40, certify_every=5).attach(run)
     run.fit(steps=400)
     # Adam's first steps are longer by 1/(1 − β₁ᵗ): none of that is left
     assert tracker.looks[-1].threshold == pytest.approx(threshold, rel=0.01)

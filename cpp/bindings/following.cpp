@@ -1,4 +1,4 @@
-// Binds one round of following an end of a changing spectrum.
+// Binds one round of following an end of a changing spectrum, and the scale of a preconditioner.
 #include "unstuck/krylov/following.hpp"
 
 #include "arrays.hpp"
@@ -7,21 +7,30 @@ namespace unstuck::bindings {
 namespace {
 
 template <class T>
-py::tuple follow_rows(const py::array &rows, const py::array &images, double sign,
+py::tuple follow_rows(const py::array &rows, const py::array &images, double sign, double shift,
                       std::int64_t most) {
-  require(most == 2 || most == 3, "`most` must be 2 or 3, got ", most);
+  require(most >= 1 && most <= kMostFollowed, "`most` must be 1 to 3, got ", most);
   require(rows.ndim() == 2, "`rows` must have shape (k, n), got ", describe(rows));
   const std::int64_t n = rows.shape(1);
   const auto x = readonly<T>(rows, "rows", {-1, n});
   const auto h = readonly<T>(images, "images", {rows.shape(0), n});
-  auto next = new_array<T>({most, n});
+  auto next = new_array<T>({std::max<std::int64_t>(most, 2), n});
   const std::span<T> target(next.mutable_data(), static_cast<std::size_t>(next.size()));
   Followed found;
   {
     const py::gil_scoped_release release;
-    found = follow<T>(n, x, h, sign, most, target);
+    found = follow<T>(n, x, h, sign, shift, most, target);
   }
   return py::make_tuple(found.value, found.residual, next, found.count);
+}
+
+template <class T> py::array roots(const py::object &square, double factor, double epsilon) {
+  const auto v = input<double>(square, "square", {-1});
+  auto scale = new_array<T>({v.shape(0)});
+  const std::span<T> target(scale.mutable_data(), static_cast<std::size_t>(scale.size()));
+  const py::gil_scoped_release release;
+  inverse_roots<T>({v.data(), target.size()}, factor, epsilon, target);
+  return scale;
 }
 
 } // namespace
@@ -29,12 +38,21 @@ py::tuple follow_rows(const py::array &rows, const py::array &images, double sig
 void bind_following(py::module_ &m) {
   m.def(
       "follow",
-      [](const py::array &rows, const py::array &images, double sign, std::int64_t most) {
-        return is_type<float>(rows) ? follow_rows<float>(rows, images, sign, most)
-                                    : follow_rows<double>(rows, images, sign, most);
+      [](const py::array &rows, const py::array &images, double sign, double shift,
+         std::int64_t most) {
+        return is_type<float>(rows) ? follow_rows<float>(rows, images, sign, shift, most)
+                                    : follow_rows<double>(rows, images, sign, shift, most);
       },
-      py::arg("rows"), py::arg("images"), py::arg("sign"), py::arg("most"),
+      py::arg("rows"), py::arg("images"), py::arg("sign"), py::arg("shift"), py::arg("most"),
       "(value, residual, next rows, how many of them are filled) by Rayleigh-Ritz on a few rows.");
+  m.def(
+      "inverse_roots",
+      [](const py::object &square, double factor, double epsilon, bool single) {
+        return single ? roots<float>(square, factor, epsilon)
+                      : roots<double>(square, factor, epsilon);
+      },
+      py::arg("square"), py::arg("factor"), py::arg("epsilon"), py::arg("single"),
+      "1/sqrt(sqrt(factor*square) + epsilon), 0 where there has been no gradient to speak of.");
 }
 
 } // namespace unstuck::bindings

@@ -203,6 +203,15 @@ class NetworkLandscape:
             raise
         return HessianOperator(self.n, self.dtype, lambda v: core.apply(v[None])[0], core.apply, plan=core.plan)
 
+    def follow_hessian(
+        self, theta: Any, batch: Any, ends: list[Any], accuracy: float, most: int
+    ) -> tuple[int, list[tuple[float, float, Array, int]]]:
+        """Rounds of following ends of the Hessian at θ in one call; what `curvature.tracking` does with an operator."""
+        point = check_theta(theta, self.n, self.dtype)
+        how = (*self._how(), _indices(batch), self.memory_budget)
+        products, found = self._core.look(point, *how, ends, accuracy, most)
+        return int(products), found
+
     def check_batch(self, samples: int) -> None:
         """Refuses a batch of so few samples that a layer cannot be trained on it; names the layer."""
         self.net._core.check_batch(samples, True)

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <new>
 #include <type_traits>
 
 #include "unstuck/error.hpp"
+#include "unstuck/krylov/vectors.hpp"
 #include "unstuck/parallel.hpp"
 
 namespace unstuck {
@@ -21,39 +21,6 @@ constexpr std::int64_t kMinimalRows = 1024; // rows of a parallel block
 constexpr std::int64_t kMostBlocks = 512;   // bounds the memory of partial sums
 constexpr std::int64_t kChunkBytes = 1 << 22;
 constexpr int kMostPasses = 6;
-// Eight floats or four doubles under AVX, half of them without.
-#ifdef __AVX__
-constexpr std::size_t kVectorBytes = 32;
-#else
-constexpr std::size_t kVectorBytes = 16;
-#endif
-
-template <class C> struct Vector {
-  static constexpr int lanes = static_cast<int>(kVectorBytes / sizeof(C));
-  typedef C Lanes __attribute__((vector_size(kVectorBytes)));
-};
-template <class C> using Lanes = typename Vector<C>::Lanes;
-
-// `lanes` numbers of type T as numbers of type C.
-template <class C, class T> inline Lanes<C> load(const T *p) {
-  Lanes<C> x;
-  if constexpr (std::is_same_v<C, T>)
-    std::memcpy(&x, p, sizeof(x));
-  else
-    for (int l = 0; l < Vector<C>::lanes; ++l)
-      x[l] = static_cast<C>(p[l]);
-  return x;
-}
-
-template <class C> inline void store(C *p, Lanes<C> x) { std::memcpy(p, &x, sizeof(x)); }
-
-template <class C> inline C total(Lanes<C> x) {
-  C sum = x[0];
-  for (int l = 1; l < Vector<C>::lanes; ++l)
-    sum += x[l];
-  return sum;
-}
-
 // sums[i] += ⟨v_i, w⟩ over `rows` rows, multiplied and added as C, for `Count` consecutive vectors
 // from row `begin` on.
 template <int Count, class C, class T>
