@@ -10,7 +10,8 @@ template <class T>
 py::tuple follow_rows(const py::array &rows, const py::array &images, double sign, double shift,
                       std::int64_t most) {
   require(most >= 1 && most <= kMostFollowed, "`most` must be 1 to 3, got ", most);
-  require(rows.ndim() == 2, "`rows` must have shape (k, n), got ", describe(rows));
+  if (rows.ndim() != 2)
+    require(false, "`rows` must have shape (k, n), got ", describe(rows));
   const std::int64_t n = rows.shape(1);
   const auto x = readonly<T>(rows, "rows", {-1, n});
   const auto h = readonly<T>(images, "images", {rows.shape(0), n});

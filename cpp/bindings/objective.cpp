@@ -183,9 +183,9 @@ template <class T>
 FollowedEnd<T> followed_end(const py::handle &object, std::int64_t n, py::array_t<T> &next) {
   const auto [rows, sign, shift, most, scale] =
       object.cast<std::tuple<py::array, double, double, std::int64_t, std::optional<py::array>>>();
-  require(most >= 1 && most <= kMostFollowed && rows.ndim() == 2 && rows.shape(0) >= 1 &&
-              rows.shape(0) <= kMostFollowed,
-          "an end needs 1 to 3 rows, got ", describe(rows));
+  if (most < 1 || most > kMostFollowed || rows.ndim() != 2 || rows.shape(0) < 1 ||
+      rows.shape(0) > kMostFollowed)
+    require(false, "an end needs 1 to 3 rows, got ", describe(rows));
   next = new_array<T>({std::max(most, kPair), n});
   FollowedEnd<T> end;
   end.sign = sign;

@@ -125,7 +125,7 @@ class SharpnessTracker:
         every: int | None = 50,
         smallest: bool = False,
         vectors: int | None = None,
-        accuracy: float = 0.3,
+        accuracy: float = 0.5,
         certify_every: int = 100,
         confidence: float = 1.0 - 1e-6,
         seed: int = 0,
