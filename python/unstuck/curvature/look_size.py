@@ -9,6 +9,7 @@ PRIMAL, PRODUCT, FRESH_PRODUCTS = 4, 6, 20
 # in multiply-adds: what a parameter costs a training step, and a look for every vector; what a look costs at any size
 UPDATE, VECTOR, LOOK = 20, 40, 3_000_000
 FEWEST = 8
+MARGIN = 0.7  # for looks that go on, caches that they empty, and what Python does between two calls
 
 
 def affordable_samples(land: Any, steps: float, batch_size: int, vectors: int, certify_every: int) -> int:
@@ -23,7 +24,7 @@ def affordable_samples(land: Any, steps: float, batch_size: int, vectors: int, c
     """
     network = getattr(getattr(land, "net", None), "_core", None)
     work = max(1, int(getattr(network, "work", land.n)))
-    training = steps * (3.0 * work * batch_size + UPDATE * land.n)
+    training = MARGIN * steps * (3.0 * work * batch_size + UPDATE * land.n)
     fixed = VECTOR * vectors * land.n + LOOK
     each = PRIMAL + PRODUCT * vectors + (PRIMAL + PRODUCT * FRESH_PRODUCTS) / certify_every
     return max(FEWEST, int((training - fixed) / (each * work)))
