@@ -15,50 +15,18 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Moments:
-    """P = √(factor·square) + eps, infinite where √(factor·square) is not above eps.
-
-    Such a parameter has had no gradient to speak of and does not move. Taken literally, P = eps would call it the
-    fastest of all; its first real gradient raises the square and ends that.
-
-    Attributes:
-        square: (n,) float64.
-    """
-
-    square: Array
-    factor: float
-    eps: float
-
-
-@dataclass(frozen=True)
 class Limit:
     """The stability limit of an optimizer on a quadratic.
 
     Attributes:
         threshold: largest stable eigenvalue of P^-1/2 H P^-1/2.
         formula: of the threshold.
-        moments: that P is made of; None for the identity.
+        preconditioner: the diagonal of P (n,), or None for the identity.
     """
 
     threshold: float
     formula: str
-    moments: Moments | None
-
-    @property
-    def preconditioner(self) -> Array | None:
-        """The diagonal of P (n,), or None for the identity."""
-        if self.moments is None:
-            return None
-        root = np.sqrt(self.moments.square * self.moments.factor)
-        still = root <= max(self.moments.eps, 1e-7 * float(root.max(initial=0.0)))
-        return np.where(still, np.inf, root + self.moments.eps)
-
-    def scale(self, dtype: Any) -> Array | None:
-        """The diagonal of P^-1/2 (n,) in float32 or float64, or None for the identity."""
-        if self.moments is None:
-            return None
-        m = self.moments
-        return _core.inverse_roots(m.square, m.factor, m.eps, np.dtype(dtype) == np.float32)
+    preconditioner: Array | None
 
 
 def stability_limit(opt: Any, lr: float) -> Limit | None:
@@ -128,7 +96,7 @@ def _rmsprop(opt: Any, lr: float) -> Limit:
     square = opt.value("square_average")
     if h["centered"]:
         square = np.maximum(square - opt.value("gradient_average") ** 2, 0.0)
-    return Limit(*_momentum_threshold(h["momentum"], lr), Moments(square, 1.0, h["eps"]))
+    return Limit(*_momentum_threshold(h["momentum"], lr), _moving(np.sqrt(square), h["eps"]))
 
 
 def _adam(opt: Any, lr: float) -> Limit | None:
@@ -136,10 +104,19 @@ def _adam(opt: Any, lr: float) -> Limit | None:
     if opt.t == 0:
         return None  # no second moment yet
     square = opt.value("largest_second_moment" if h["amsgrad"] else "second_moment")
+    root = np.sqrt(square / (1.0 - h["beta2"] ** opt.t))
     effective = lr / (1.0 - h["beta1"] ** opt.t)
     beta = h["beta1"]
-    moments = Moments(square, 1.0 / (1.0 - h["beta2"] ** opt.t), h["eps"])
-    return Limit((2.0 + 2.0 * beta) / ((1.0 - beta) * effective), "(2 + 2β₁)/((1 − β₁)·lr)", moments)
+    return Limit((2.0 + 2.0 * beta) / ((1.0 - beta) * effective), "(2 + 2β₁)/((1 − β₁)·lr)", _moving(root, h["eps"]))
+
+
+def _moving(root: Array, eps: float) -> Array:
+    """√v + ε, infinite where √v is not above ε: that parameter has had no gradient to speak of and does not move.
+
+    Taken literally, P = ε would call it the fastest of all; its first real gradient raises v and ends that.
+    """
+    still = root <= max(eps, 1e-7 * float(root.max(initial=0.0)))
+    return np.where(still, np.inf, root + eps)
 
 
 _LIMITS = {"SGD": _sgd, "RMSProp": _rmsprop, "Adam": _adam, "AdamW": _adam}
