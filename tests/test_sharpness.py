@@ -321,3 +321,12 @@ def test_the_samples_are_those_that_the_overhead_allows():
         SharpnessTracker(land, "all")
     with pytest.raises(us.errors.ArgumentError, match="`overhead`"):
         SharpnessTracker(land, overhead=1.5)
+
+
+def test_a_look_that_does_not_fit_the_budget():
+    land = landscape()
+    small = us.NetworkLandscape(land.net, land.loss_function, land.X, land.y, memory_budget=1000)
+    end = FollowedEnd(1.0, 2)
+    end.rows = np.eye(1, land.n)
+    with pytest.raises(us.errors.BudgetError, match="memory_budget"):
+        follow(small, land.theta, None, [end], 0.1, 5)

@@ -209,7 +209,10 @@ class NetworkLandscape:
         """Rounds of following ends of the Hessian at θ in one call; what `curvature.tracking` does with an operator."""
         point = check_theta(theta, self.n, self.dtype)
         how = (*self._how(), _indices(batch), self.memory_budget)
-        products, found = self._core.look(point, *how, ends, accuracy, most)
+        try:
+            products, found = self._core.look(point, *how, ends, accuracy, most)
+        except ArgumentError as error:
+            raise (BudgetError(str(error)) if "memory_budget" in str(error) else error) from None
         return int(products), found
 
     def check_batch(self, samples: int) -> None:
