@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+_SMOOTH = {"Linear", "Conv2d", "AvgPool2d", "Flatten", "Identity", "Tanh", "Sigmoid", "Softplus", "GELU", "SiLU"}
+_SMOOTH_LOSSES = {"CrossEntropy", "MSE", "BCEWithLogits"}
+
 
 @dataclass
 class StepRecord:
@@ -221,6 +224,14 @@ class NetworkLandscape:
 
     def _how(self) -> tuple[Array, bool]:
         return self.buffers, self.mode == "train"
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the loss is known to have derivatives of every order at every θ: no kink anywhere."""
+        nodes = self.net._wiring.nodes
+        plain_weights = all(node.parametrization[0] == "" for node in nodes)
+        known = all(node.kind in _SMOOTH for node in nodes) and self.loss_function.kind in _SMOOTH_LOSSES
+        return known and plain_weights and self.spectral_penalty == 0.0
 
     def at_kink(self, theta: Any) -> bool:
         """Whether a unit with a kinked activation (ReLU, LeakyReLU, ELU with alpha ≠ 1) is exactly at 0 somewhere."""
