@@ -27,7 +27,8 @@ def measure(quick: bool) -> Iterator[Comparison]:
         yield _product(widths, activation, samples, repeats)
 
 
-def _landscape(widths: tuple[int, ...], activation: us.nn.Layer, samples: int) -> us.NetworkLandscape:
+def landscape(widths: tuple[int, ...], activation: us.nn.Layer, samples: int) -> us.NetworkLandscape:
+    """Random data, cross-entropy, float32."""
     layers: list[us.nn.Layer] = []
     for a, b in itertools.pairwise(widths):
         layers += [us.nn.Linear(a, b), activation]
@@ -37,7 +38,8 @@ def _landscape(widths: tuple[int, ...], activation: us.nn.Layer, samples: int) -
     return us.NetworkLandscape(net, us.nn.CrossEntropy(), X, rng.integers(0, widths[-1], samples))
 
 
-def _torch_model(net: us.nn.Network) -> Any:
+def torch_model(net: us.nn.Network) -> Any:
+    """The same network in PyTorch, with the same parameters."""
     import torch
 
     torch.set_num_threads(us.threads())
@@ -55,7 +57,7 @@ def _torch_model(net: us.nn.Network) -> Any:
 
 
 def _training(widths: tuple[int, ...], activation: us.nn.Layer, batch: int, repeats: int) -> Comparison:
-    land = _landscape(widths, activation, batch * BATCHES)
+    land = landscape(widths, activation, batch * BATCHES)
     start = land.net.theta.copy()
     optimizer = us.optim.Adam(lr=1e-3)
     optimizer.init(land.n, dtype="float32")
@@ -87,7 +89,7 @@ def _torch_training(land: us.NetworkLandscape, batch: int, start: Any) -> dict[s
     rivals = {}
     land.net.theta[:] = start
     for form, switches in (("torch fused", {"fused": True}), ("torch default", {})):
-        model = _torch_model(land.net)
+        model = torch_model(land.net)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, **switches)
 
         def epoch(model: Any = model, optimizer: Any = optimizer) -> None:
@@ -102,7 +104,7 @@ def _torch_training(land: us.NetworkLandscape, batch: int, start: Any) -> dict[s
 
 
 def _product(widths: tuple[int, ...], activation: us.nn.Layer, samples: int, repeats: int) -> Comparison:
-    land = _landscape(widths, activation, samples)
+    land = landscape(widths, activation, samples)
     H = land.hessian(land.net.theta)
     rng = np.random.default_rng(1)
     V = rng.normal(size=(land.n, BLOCK)).astype("f4")
@@ -126,7 +128,7 @@ def _torch_product(land: us.NetworkLandscape, v: Any) -> Callable[[], Any] | Non
         import torch
     except ImportError:
         return None
-    model = _torch_model(land.net)
+    model = torch_model(land.net)
     parameters = list(model.parameters())
     loss = torch.nn.functional.cross_entropy(model(torch.from_numpy(land.X)), torch.from_numpy(land.y.copy()))
     gradient = torch.autograd.grad(loss, parameters, create_graph=True)

@@ -8,7 +8,7 @@ import pytest
 import unstuck as us
 from unstuck.curvature import SharpnessTracker
 from unstuck.curvature.stability import stability_limit
-from unstuck.curvature.tracking import FollowedEnd
+from unstuck.curvature.tracking import FollowedEnd, follow
 
 X, Y = us.data.digits()
 X = X[:300].astype(np.float64) / 16
@@ -63,7 +63,7 @@ def test_full_batch_descent_rises_to_its_threshold():
     )
     land = us.NetworkLandscape(net, us.nn.MSE(), X, np.eye(10)[Y[:300]])
     run = us.Trainer(land, us.optim.SGD(lr=2.0), batch_size=300)
-    tracker = SharpnessTracker(land, every=50, certify_every=20).attach(run)
+    tracker = SharpnessTracker(land, None, every=50, certify_every=20).attach(run)
     run.fit(steps=1500)
     ratios = np.array([look.ratio for look in tracker.looks])
     assert tracker.looks[-1].formula == "2/lr"
@@ -87,7 +87,7 @@ def test_full_batch_descent_rises_to_its_threshold():
 def test_thresholds_on_the_operator_that_the_optimizer_sees(opt, threshold):
     land = landscape(seed=2)
     run = us.Trainer(land, opt, batch_size=30)
-    tracker = SharpnessTracker(land, every=40, certify_every=5).attach(run)
+    tracker = SharpnessTracker(land, None, every=40, certify_every=5).attach(run)
     run.fit(steps=400)
     # Adam's first steps are longer by 1/(1 − β₁ᵗ): none of that is left
     assert tracker.looks[-1].threshold == pytest.approx(threshold, rel=0.01)
@@ -242,3 +242,91 @@ def test_the_subspace_climbs_on_a_fixed_operator():
             np.testing.assert_allclose(followed.rows @ followed.rows.T, np.eye(len(followed.rows)), atol=1e-12)
         assert values[3] > values[2] > values[1] > 0.8
         assert values[3] == pytest.approx(sign * end, abs=6e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("sizes", "scaled"), [((2,), False), ((1, 1), True), ((3, 2), True)])
+def test_a_look_in_the_core_is_the_look_at_the_operator(dtype, sizes, scaled):
+    land, rng, rounds = landscape(dtype=dtype), np.random.default_rng(3), 4
+    batch, scale = np.arange(5, 90, 2), rng.uniform(0.5, 2.0, land.n).astype(dtype)
+
+    def ends():
+        made = []
+        for number, size in enumerate(sizes):
+            end = FollowedEnd(1.0 if number == 0 else -1.0 if size > 1 else 1.0, size)
+            end.shift, end.scale = 0.1, scale if scaled and number else None
+            u = np.random.default_rng(number).standard_normal(land.n).astype(dtype)
+            end.rows = (u / np.linalg.norm(u))[None]
+            made.append(end)
+        return made
+
+    class Plain:
+        hessian = staticmethod(land.hessian)
+
+    in_core, plain = ends(), ends()
+    tight = 1e-9 if dtype == "float64" else 1e-3
+    for accuracy in (1e9, 0.0) * (rounds // 2):
+        theta = land.theta + dtype_step(rng, land.n, dtype)
+        one, products = follow(land, theta, batch, in_core, accuracy, 5)
+        other, counted = follow(Plain, theta, batch, plain, accuracy, 5)
+        assert products == counted <= 6
+        for a, b in zip(one, other, strict=True):
+            assert a.value == pytest.approx(b.value, rel=tight)
+            assert a.residual == pytest.approx(b.residual, rel=10 * tight)
+    dense = matrix(land, theta, batch)
+    for end, look in zip(in_core, one, strict=True):
+        a = dense if end.scale is None else dense * end.scale[:, None] * end.scale
+        values = np.linalg.eigvalsh(np.asarray(a, dtype=np.float64))
+        assert values[0] - tight <= look.value <= values[-1] + tight
+        assert np.abs(values - look.value).min() <= look.residual * (1 + tight) + tight
+
+
+def dtype_step(rng, n, dtype):
+    return (1e-3 * rng.standard_normal(n)).astype(dtype)
+
+
+def test_a_product_that_is_not_finite_leaves_the_ends_alone():
+    land = landscape()
+    end = FollowedEnd(1.0, 2)
+    end.rows = np.eye(1, land.n)
+    rows = end.rows
+    with pytest.raises(us.errors.NonFiniteError):
+        follow(land, np.full(land.n, np.inf), None, [end], 0.1, 5)
+    assert end.rows is rows
+
+
+def test_the_samples_are_those_that_the_overhead_allows():
+    net = us.nn.Network(us.nn.Linear(64, 32), us.nn.Tanh(), us.nn.Linear(32, 10), input_shape=(64,), seed=0)
+    land = us.NetworkLandscape(net, us.nn.CrossEntropy(), *us.data.digits())
+    sizes = {}
+    for overhead in (1e-6, 0.05, 0.1, 0.9):
+        run = us.Trainer(land, us.optim.SGD(lr=0.1), batch_size=2000)
+        tracker = SharpnessTracker(land, overhead=overhead).attach(run)
+        sizes[overhead] = land.samples if tracker.batch is None else len(tracker.batch)
+        again = SharpnessTracker(land, overhead=overhead).attach(run)
+        np.testing.assert_array_equal(tracker.batch, again.batch)
+    assert sizes[1e-6] == 8
+    assert 8 < sizes[0.05] < sizes[0.1] < sizes[0.9] == land.samples
+    run = us.Trainer(land, us.optim.SGD(lr=0.1), batch_size=2000)
+    tracker = SharpnessTracker(land).attach(run)
+    assert len(np.unique(tracker.batch)) == len(tracker.batch)
+    run.fit(steps=100)
+    assert [look.samples for look in tracker.looks] == [len(tracker.batch)] * 2
+    assert f"products of {len(tracker.batch)} samples" in str(tracker.looks[-1])
+    values = np.linalg.eigvalsh(matrix(land, run.theta, tracker.batch))
+    assert 0.5 * values[-1] <= tracker.looks[-1].lambda_max <= values[-1] * (1 + 1e-5), "of those samples"
+    assert SharpnessTracker(land).check().samples == land.samples, "not attached: all"
+    assert SharpnessTracker(land, None).attach(run).batch is None
+    with pytest.raises(us.errors.ArgumentError, match="`batch`"):
+        SharpnessTracker(land, "all")
+    with pytest.raises(us.errors.ArgumentError, match="`overhead`"):
+        SharpnessTracker(land, overhead=1.5)
+
+
+def test_a_look_that_does_not_fit_the_budget():
+    land = landscape()
+    small = us.NetworkLandscape(land.net, land.loss_function, land.X, land.y, memory_budget=1000)
+    end = FollowedEnd(1.0, 2)
+    end.rows = np.eye(1, land.n)
+    with pytest.raises(us.errors.BudgetError, match="memory_budget"):
+        follow(small, land.theta, None, [end], 0.1, 5)

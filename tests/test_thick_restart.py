@@ -50,7 +50,7 @@ def test_ritz_pairs_after_many_restarts(family, dtype):
     np.testing.assert_allclose(state.residuals(), true, rtol=1e-2, atol=60 * eps * scale)
     assert state.asymmetry < 60 * eps * scale
     assert ritz[0] >= d.min() - 60 * eps * scale
-    points = np.linspace(-1.2 * scale, 1.2 * scale, 31)
+    points = np.linspace(-1.2, 1.23, 31) * scale  # at none of the eigenvalues, where rounding decides
     assert [state.count_below(x) for x in points] == [int((ritz < x).sum()) for x in points]
 
 

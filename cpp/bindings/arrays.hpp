@@ -53,12 +53,12 @@ CArray<T> input(const py::object &object, const char *name,
   py::array raw = py::array::ensure(object);
   if (!raw)
     PyErr_Clear();
-  require<ArgumentTypeError>(static_cast<bool>(raw), "`", name,
-                             "` must be an array of numbers, got ",
-                             py::str(py::type::of(object)).cast<std::string>());
+  if (!raw)
+    require<ArgumentTypeError>(false, "`", name, "` must be an array of numbers, got ",
+                               py::str(py::type::of(object)).cast<std::string>());
   const char kind = raw.dtype().kind();
-  require<ArgumentTypeError>(kind == 'f' || kind == 'i' || kind == 'u' || kind == 'b', "`", name,
-                             "` must hold real numbers, got ", describe(raw));
+  if (kind != 'f' && kind != 'i' && kind != 'u' && kind != 'b')
+    require<ArgumentTypeError>(false, "`", name, "` must hold real numbers, got ", describe(raw));
   require_shape(raw, name, shape);
   return CArray<T>::ensure(raw);
 }

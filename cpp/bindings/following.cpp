@@ -7,19 +7,20 @@ namespace unstuck::bindings {
 namespace {
 
 template <class T>
-py::tuple follow_rows(const py::array &rows, const py::array &images, double sign,
+py::tuple follow_rows(const py::array &rows, const py::array &images, double sign, double shift,
                       std::int64_t most) {
-  require(most == 2 || most == 3, "`most` must be 2 or 3, got ", most);
-  require(rows.ndim() == 2, "`rows` must have shape (k, n), got ", describe(rows));
+  require(most >= 1 && most <= kMostFollowed, "`most` must be 1 to 3, got ", most);
+  if (rows.ndim() != 2)
+    require(false, "`rows` must have shape (k, n), got ", describe(rows));
   const std::int64_t n = rows.shape(1);
   const auto x = readonly<T>(rows, "rows", {-1, n});
   const auto h = readonly<T>(images, "images", {rows.shape(0), n});
-  auto next = new_array<T>({most, n});
+  auto next = new_array<T>({std::max<std::int64_t>(most, 2), n});
   const std::span<T> target(next.mutable_data(), static_cast<std::size_t>(next.size()));
   Followed found;
   {
     const py::gil_scoped_release release;
-    found = follow<T>(n, x, h, sign, most, target);
+    found = follow<T>(n, x, h, sign, shift, most, target);
   }
   return py::make_tuple(found.value, found.residual, next, found.count);
 }
@@ -29,11 +30,12 @@ py::tuple follow_rows(const py::array &rows, const py::array &images, double sig
 void bind_following(py::module_ &m) {
   m.def(
       "follow",
-      [](const py::array &rows, const py::array &images, double sign, std::int64_t most) {
-        return is_type<float>(rows) ? follow_rows<float>(rows, images, sign, most)
-                                    : follow_rows<double>(rows, images, sign, most);
+      [](const py::array &rows, const py::array &images, double sign, double shift,
+         std::int64_t most) {
+        return is_type<float>(rows) ? follow_rows<float>(rows, images, sign, shift, most)
+                                    : follow_rows<double>(rows, images, sign, shift, most);
       },
-      py::arg("rows"), py::arg("images"), py::arg("sign"), py::arg("most"),
+      py::arg("rows"), py::arg("images"), py::arg("sign"), py::arg("shift"), py::arg("most"),
       "(value, residual, next rows, how many of them are filled) by Rayleigh-Ritz on a few rows.");
 }
 

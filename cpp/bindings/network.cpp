@@ -91,6 +91,7 @@ template <class T> void bind_type(py::module_ &m, const char *name) {
       .def_property_readonly("size", &Network<T>::size)
       .def_property_readonly("inputs", &Network<T>::inputs)
       .def_property_readonly("outputs", &Network<T>::outputs)
+      .def_property_readonly("work", [](const Network<T> &n) { return n.cost().work; })
       .def_property_readonly("blocks", [](const Network<T> &n) { return block_list(n.blocks()); })
       .def_property_readonly("buffer_blocks",
                              [](const Network<T> &n) { return block_list(n.buffer_blocks()); })

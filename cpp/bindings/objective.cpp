@@ -9,6 +9,7 @@
 #include "arrays.hpp"
 #include "interrupt.hpp"
 #include "optim_arrays.hpp"
+#include "unstuck/krylov/following.hpp"
 #include "unstuck/nn/hessian_product.hpp"
 #include "unstuck/nn/training.hpp"
 
@@ -23,22 +24,23 @@ template <class T> struct BoundObjective {
   CArray<std::int64_t> label;
   std::unique_ptr<nn::Objective<T>> objective;
   nn::Pool<nn::Workspace<T>> pool;
+  nn::Pool<LookSpace<T>> looks;
 };
 
 template <class T> using Shared = std::shared_ptr<BoundObjective<T>>;
 
 // Takes a workspace for one call and gives it back, also when the call throws.
-template <class T> class Lease {
+template <class W> class Lease {
 public:
-  explicit Lease(nn::Pool<nn::Workspace<T>> &pool) : pool_(pool), space_(pool.take()) {}
+  explicit Lease(nn::Pool<W> &pool) : pool_(pool), space_(pool.take()) {}
   ~Lease() { pool_.give(std::move(space_)); }
   Lease(const Lease &) = delete;
   Lease &operator=(const Lease &) = delete;
-  nn::Workspace<T> &operator*() { return *space_; }
+  W &operator*() { return *space_; }
 
 private:
-  nn::Pool<nn::Workspace<T>> &pool_;
-  std::unique_ptr<nn::Workspace<T>> space_;
+  nn::Pool<W> &pool_;
+  std::unique_ptr<W> space_;
 };
 
 template <class T>
@@ -100,7 +102,7 @@ double loss(const Shared<T> &bound, const py::object &theta, const py::object &b
   const Selection selection = select(*bound, batch, keep);
   const auto poll = signal_poll();
   const py::gil_scoped_release release;
-  Lease<T> space(bound->pool);
+  Lease space(bound->pool);
   return bound->objective->loss({t.data(), b.data(), training}, selection, *space, poll);
 }
 
@@ -119,7 +121,7 @@ std::pair<double, py::array_t<T>> gradient(const Shared<T> &bound, const py::obj
   const auto poll = signal_poll();
   {
     const py::gil_scoped_release release;
-    Lease<T> space(bound->pool);
+    Lease space(bound->pool);
     value =
         bound->objective->gradient({t.data(), b.data(), training}, selection, target, *space, poll)
             .loss;
@@ -175,6 +177,63 @@ template <class T> py::array_t<T> apply(BoundHessian<T> &bound, const py::object
   return result;
 }
 
+// An end to follow from (rows (k, n), sign, shift, rows per round, scale (n,) or None); `next`: the
+// array that it writes.
+template <class T>
+FollowedEnd<T> followed_end(const py::handle &object, std::int64_t n, py::array_t<T> &next) {
+  const auto [rows, sign, shift, most, scale] =
+      object.cast<std::tuple<py::array, double, double, std::int64_t, std::optional<py::array>>>();
+  if (most < 1 || most > kMostFollowed || rows.ndim() != 2 || rows.shape(0) < 1 ||
+      rows.shape(0) > kMostFollowed)
+    require(false, "an end needs 1 to 3 rows, got ", describe(rows));
+  next = new_array<T>({std::max(most, kPair), n});
+  FollowedEnd<T> end;
+  end.sign = sign;
+  end.shift = shift;
+  end.most = most;
+  end.rows = readonly<T>(rows, "rows", {rows.shape(0), n}).data();
+  end.next = next.mutable_data();
+  end.found.count = rows.shape(0);
+  if (scale)
+    end.scale = readonly<T>(*scale, "scale", {n}).data();
+  return end;
+}
+
+// Follows ends of the Hessian at θ: (products, [(value, residual, next rows, how many of them are
+// filled), …]).
+template <class T>
+py::tuple look(const Shared<T> &bound, const py::object &theta, const py::object &buffers,
+               bool training, const py::object &batch, std::int64_t memory_budget,
+               const py::list &ends, double accuracy, std::int64_t most) {
+  const std::int64_t n = bound->objective->network().size();
+  const auto t = input<T>(theta, "theta", {n});
+  const auto b = input<T>(buffers, "buffers", {bound->objective->network().buffer_size()});
+  CArray<std::int64_t> keep;
+  const Selection selection = select(*bound, batch, keep);
+  require(!ends.empty(), "`ends` is empty: there is nothing to look at");
+  std::vector<py::array_t<T>> next(ends.size());
+  std::vector<FollowedEnd<T>> followed;
+  for (std::size_t i = 0; i < ends.size(); ++i)
+    followed.push_back(followed_end<T>(ends[i], n, next[i]));
+  std::int64_t products = 0;
+  const auto poll = signal_poll();
+  {
+    const py::gil_scoped_release release;
+    Lease space(bound->looks);
+    nn::HessianProduct<T> product(*bound->objective, nn::Point<T>{t.data(), b.data(), training},
+                                  selection, memory_budget, poll, nn::Curvature::hessian);
+    products = follow_ends<T>(n, followed, accuracy, most, *space,
+                              [&](const T *rows, std::int64_t count, T *images) {
+                                product.apply(rows, count, images, poll);
+                              });
+  }
+  py::list results;
+  for (std::size_t i = 0; i < followed.size(); ++i)
+    results.append(py::make_tuple(followed[i].found.value, followed[i].found.residual, next[i],
+                                  followed[i].found.count));
+  return py::make_tuple(products, results);
+}
+
 template <class T> py::dict hessian_plan(const BoundHessian<T> &bound) {
   const nn::HessianPlan &plan = bound.product->plan();
   py::dict report;
@@ -228,7 +287,7 @@ py::tuple train(const Shared<T> &bound, py::array theta, py::array buffers, Boun
   {
     const py::gil_scoped_release release;
     const std::scoped_lock lock(update.mutex);
-    Lease<T> space(bound->pool);
+    Lease space(bound->pool);
     std::vector<T> gradient(static_cast<std::size_t>(n));
     try {
       result = nn::train(*bound->objective, state.call.theta, running, state, selection, batch,
@@ -261,6 +320,9 @@ template <class T> void bind_type(py::module_ &m, const std::string &prefix) {
            py::arg("batch"))
       .def("hessian", &hessian<T>, py::arg("theta"), py::arg("buffers"), py::arg("training"),
            py::arg("batch"), py::arg("memory_budget"), py::arg("kind"))
+      .def("look", &look<T>, py::arg("theta"), py::arg("buffers"), py::arg("training"),
+           py::arg("batch"), py::arg("memory_budget"), py::arg("ends"), py::arg("accuracy"),
+           py::arg("most"))
       .def("train", &train<T>, py::arg("theta"), py::arg("buffers").noconvert(), py::arg("update"),
            py::arg("hyper"), py::arg("slots"), py::arg("updates"), py::arg("order"),
            py::arg("batch_size"), py::arg("lr"), py::arg("clip_norm"),

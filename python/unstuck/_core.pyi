@@ -201,7 +201,7 @@ def tridiagonal_eigenvalues(diagonal: NDArray[Any], coupling: NDArray[Any]) -> N
 
 # following
 def follow(
-    rows: NDArray[Any], images: NDArray[Any], sign: float, most: int
+    rows: NDArray[Any], images: NDArray[Any], sign: float, shift: float, most: int
 ) -> tuple[float, float, NDArray[Any], int]: ...
 
 # quadrature
@@ -257,6 +257,8 @@ class Float32Network:
     @property
     def buffer_blocks(self) -> list[tuple[str, int, int, tuple[int, ...]]]: ...
     @property
+    def work(self) -> int: ...
+    @property
     def buffer_starts(self) -> list[float]: ...
     def coupled(self, training: bool) -> bool: ...
     def check_batch(self, rows: int, training: bool) -> None: ...
@@ -278,6 +280,8 @@ class Float64Network:
     def blocks(self) -> list[tuple[str, int, int, tuple[int, ...]]]: ...
     @property
     def buffer_blocks(self) -> list[tuple[str, int, int, tuple[int, ...]]]: ...
+    @property
+    def work(self) -> int: ...
     @property
     def buffer_starts(self) -> list[float]: ...
     def coupled(self, training: bool) -> bool: ...
@@ -325,6 +329,17 @@ class Float32Objective:
         memory_budget: int,
         kind: str,
     ) -> Float32Hessian: ...
+    def look(
+        self,
+        theta: NDArray[Any],
+        buffers: NDArray[Any],
+        training: bool,
+        batch: NDArray[Any] | None,
+        memory_budget: int,
+        ends: list[tuple[NDArray[Any], float, float, int, NDArray[Any] | None]],
+        accuracy: float,
+        most: int,
+    ) -> tuple[int, list[tuple[float, float, NDArray[Any], int]]]: ...
     def train(
         self,
         theta: NDArray[Any],
@@ -367,6 +382,17 @@ class Float64Objective:
         memory_budget: int,
         kind: str,
     ) -> Float64Hessian: ...
+    def look(
+        self,
+        theta: NDArray[Any],
+        buffers: NDArray[Any],
+        training: bool,
+        batch: NDArray[Any] | None,
+        memory_budget: int,
+        ends: list[tuple[NDArray[Any], float, float, int, NDArray[Any] | None]],
+        accuracy: float,
+        most: int,
+    ) -> tuple[int, list[tuple[float, float, NDArray[Any], int]]]: ...
     def train(
         self,
         theta: NDArray[Any],

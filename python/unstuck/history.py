@@ -101,11 +101,11 @@ class History(Mapping[str, Array]):
 
     def add_validation(self, **columns: Any) -> None:
         """Appends one validation."""
-        self._validations.add({name: [value] for name, value in columns.items()})
+        self._validations.append(columns)
 
     def add_curvature(self, **columns: Any) -> None:
         """Appends one look at the curvature."""
-        self._curvatures.add({name: [value] for name, value in columns.items()})
+        self._curvatures.append(columns)
 
     def truncate(self, updates: int) -> None:
         """Forgets everything after the first `updates` updates.
@@ -159,13 +159,22 @@ class _Table:
     def add(self, columns: dict[str, Any]) -> None:
         values = {name: np.asarray(columns[name]) for name in self.columns}
         more = len(next(iter(values.values())))
+        self._make_room(more)
+        for name, value in values.items():
+            self.columns[name][self.rows : self.rows + more] = value
+        self.rows += more
+
+    def append(self, row: dict[str, Any]) -> None:
+        self._make_room(1)
+        for name, column in self.columns.items():
+            column[self.rows] = row[name]
+        self.rows += 1
+
+    def _make_room(self, more: int) -> None:
         if self.rows + more > len(next(iter(self.columns.values()))):
             capacity = max(64, 2 * (self.rows + more))
             # built whole before it replaces the old one: an interrupt leaves one or the other
             self.columns = {name: _grown(old, self.rows, capacity) for name, old in self.columns.items()}
-        for name, value in values.items():
-            self.columns[name][self.rows : self.rows + more] = value
-        self.rows += more
 
 
 def _grown(old: Array, rows: int, capacity: int) -> Array:

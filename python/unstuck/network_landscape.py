@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+_SMOOTH = {"Linear", "Conv2d", "AvgPool2d", "Flatten", "Identity", "Tanh", "Sigmoid", "Softplus", "GELU", "SiLU"}
+_SMOOTH_LOSSES = {"CrossEntropy", "MSE", "BCEWithLogits"}
+
 
 @dataclass
 class StepRecord:
@@ -204,12 +207,32 @@ class NetworkLandscape:
             raise
         return HessianOperator(self.n, self.dtype, lambda v: core.apply(v[None])[0], core.apply, plan=core.plan)
 
+    def follow_hessian(
+        self, theta: Any, batch: Any, ends: list[Any], accuracy: float, most: int
+    ) -> tuple[int, list[tuple[float, float, Array, int]]]:
+        """Rounds of following ends of the Hessian at θ in one call; what `curvature.tracking` does with an operator."""
+        point = check_theta(theta, self.n, self.dtype)
+        how = (*self._how(), _indices(batch), self.memory_budget)
+        try:
+            products, found = self._core.look(point, *how, ends, accuracy, most)
+        except ArgumentError as error:
+            raise (BudgetError(str(error)) if "memory_budget" in str(error) else error) from None
+        return int(products), found
+
     def check_batch(self, samples: int) -> None:
         """Refuses a batch of so few samples that a layer cannot be trained on it; names the layer."""
         self.net._core.check_batch(samples, True)
 
     def _how(self) -> tuple[Array, bool]:
         return self.buffers, self.mode == "train"
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the loss is known to have derivatives of every order at every θ: no kink anywhere."""
+        nodes = self.net._wiring.nodes
+        plain_weights = all(node.parametrization[0] == "" for node in nodes)
+        known = all(node.kind in _SMOOTH for node in nodes) and self.loss_function.kind in _SMOOTH_LOSSES
+        return known and plain_weights and self.spectral_penalty == 0.0
 
     def at_kink(self, theta: Any) -> bool:
         """Whether a unit with a kinked activation (ReLU, LeakyReLU, ELU with alpha ≠ 1) is exactly at 0 somewhere."""

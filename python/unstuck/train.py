@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,10 +169,8 @@ class Trainer(Updates):
         check_progress(progress)
         self._check_batches(total)
         done, last_call = 0, time.perf_counter()
-        from .doctor.plateau import watched_for_plateaus
-
-        busy = self._exclusive.long("fit")
-        with busy, moving(self.theta, "fit"), Interrupts() as interrupts, watched_for_plateaus(self, unstick):
+        busy, watched_as_asked = self._exclusive.long("fit"), self._plateaus() if unstick else nullcontext()
+        with busy, moving(self.theta, "fit"), Interrupts() as interrupts, watched_as_asked:
             self.failure = None
             if total and self._validation_is_due():
                 self._validate(interrupts)
@@ -327,6 +326,12 @@ class Trainer(Updates):
         check = getattr(self.land, "check_batch", None)
         if total and check is not None:
             check(self.sampler.smallest(total))
+
+    def _plateaus(self) -> AbstractContextManager[None]:
+        """Watches for plateaus, and frees the run from them."""
+        from .doctor.plateau import watched_for_plateaus
+
+        return watched_for_plateaus(self)
 
     def _validate(self, interrupts: Interrupts) -> None:
         if self.validation is None:

@@ -122,7 +122,7 @@ template <class T> void Lanczos<T>::orthogonalise_product() {
   const double size = std::ldexp(length, exponent);
   require(std::isfinite(size), "`w` is too large: its norm overflows float64");
   coefficients_.assign(static_cast<std::size_t>(basis_.size()), 0.0);
-  residual_norm_ = basis_.orthogonalise(residual_, coefficients_);
+  residual_norm_ = basis_.orthogonalise(residual_, coefficients_, 2);
   largest_product_ = std::max(largest_product_, size);
   asymmetry_ = std::max(asymmetry_, measured_asymmetry(exponent));
   commit(std::ldexp(coefficients_.back(), exponent), std::ldexp(residual_norm_, exponent));
@@ -147,7 +147,7 @@ template <class T> void Lanczos<T>::commit(double alpha, double residual) {
   exhausted_ = spanned || residual <= 0.1 * rounding;
   projection_.extend(alpha, spanned ? 0.0 : std::max(residual, rounding));
   pending_ = false;
-  ritz_.reset();
+  forget_ritz();
 }
 
 template <class T> void Lanczos<T>::restart(std::span<const double> start) {
@@ -157,7 +157,7 @@ template <class T> void Lanczos<T>::restart(std::span<const double> start) {
   set_residual(start, "start");
   projection_.begin_run();
   invariant_ = exhausted_ = false;
-  ritz_.reset();
+  forget_ritz();
 }
 
 template <class T> void Lanczos<T>::compress(Split kept) {
@@ -168,7 +168,7 @@ template <class T> void Lanczos<T>::compress(Split kept) {
     weights.insert(weights.end(), pair.weights.begin(), pair.weights.end());
   basis_.compress(weights, locked_, static_cast<std::int64_t>(compression.kept.size()));
   projection_.compress(compression);
-  ritz_.reset();
+  forget_ritz();
 }
 
 template <class T> std::span<const T> Lanczos<T>::basis_vector(std::int64_t i) const {
@@ -202,7 +202,9 @@ void Lanczos<T>::ritz_vectors(std::span<const std::int64_t> indices, std::span<d
     require(i >= 0 && i < steps(), "`indices` must be in [0, ", steps(), "), got ", i);
   // a vector that is being multiplied is in the basis, but not in T
   const auto width = static_cast<std::size_t>(basis_.size());
-  const std::vector<RitzPair> pairs = projection_.pairs(true);
+  if (!pairs_)
+    pairs_ = projection_.pairs(true);
+  const std::vector<RitzPair> &pairs = *pairs_;
   std::vector<double> weights(indices.size() * width, 0.0);
   for (std::size_t q = 0; q < indices.size(); ++q)
     std::ranges::copy(pairs[static_cast<std::size_t>(indices[q])].weights,

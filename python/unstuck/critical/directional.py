@@ -105,6 +105,7 @@ def measure(
     norm: float,
     radius: float,
     noise: float = 0.0,
+    smooth: bool = False,
 ) -> DirectionalModel:
     """Follow the loss along ±direction at t, t/2, t/4, … and compare its bending with the Hessian product.
 
@@ -117,6 +118,7 @@ def measure(
         norm: ‖H‖ (the larger of the two ends of the spectrum will do).
         radius: first t; smaller ones follow until second differences settle.
         noise: known error of `curvature`.
+        smooth: there is no kink: the first second difference that equals the curvature settles it.
 
     Raises:
         NonFiniteError: the gradient within `radius` is not finite at any step tried.
@@ -134,7 +136,7 @@ def measure(
         third = (plus - 2 * slope + minus) / t**2
         return _Differences(t, second, third, 6 * (second - curvature) / t**2, slope_noise / t)
 
-    kink, best, gap = _settle(differences, curvature, norm, radius, noise)
+    kink, best, gap = _settle(differences, curvature, norm, radius, noise, smooth)
     return DirectionalModel(slope, slope_noise, curvature, best.third, best.fourth, best.t, kink, gap)
 
 
@@ -145,7 +147,12 @@ def slope_at(land: Landscape, theta: Array, v: Array, t: float) -> float:
 
 
 def _settle(
-    differences: Callable[[float], _Differences], curvature: float, norm: float, radius: float, noise: float
+    differences: Callable[[float], _Differences],
+    curvature: float,
+    norm: float,
+    radius: float,
+    noise: float,
+    smooth: bool,
 ) -> tuple[bool | None, _Differences, float]:
     """Shrink t until second differences equal the curvature; else the trend of the last round decides."""
     close = max(0.1 * abs(curvature), 1e-5 * norm)
@@ -154,7 +161,12 @@ def _settle(
     gap = first_gap = float("inf")
     for round_ in range(_ROUNDS):
         t = radius / 16.0**round_
-        triple = [differences(t / division) for division in (1, 2, 4)]
+        triple: list[_Differences] = []
+        for division in (1, 2, 4):
+            triple.append(differences(t / division))
+            miss, blur = abs(triple[-1].second - curvature), 2 * (triple[-1].noise + noise)
+            if smooth and miss <= close + blur and blur <= max(close, 1e-3 * norm):
+                return False, triple[-1], miss
         if not all(np.isfinite(d.second) for d in triple):
             continue
         last = triple[-1]

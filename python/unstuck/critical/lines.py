@@ -86,6 +86,7 @@ class Lines:
                 norm=self.ends.norm,
                 radius=radius_at(self.theta),
                 noise=self.op.noise if self.op.exact else self.ends.noise,
+                smooth=self.op.exact and bool(getattr(self.land, "smooth", False)),
             )
         except NonFiniteError:
             return None

@@ -15,8 +15,9 @@ from ..landscape import Landscape, check_landscape, check_theta
 from ..operators import HessianOperator
 from ..ranges import BELOW_ONE, NON_NEGATIVE, Count
 from . import lanczos
+from .look_size import affordable_samples
 from .stability import Limit, preconditioned, stability_limit
-from .tracking import FollowedEnd, Look
+from .tracking import FollowedEnd, Look, follow, products
 
 if TYPE_CHECKING:
     from ..train import Trainer
@@ -25,7 +26,8 @@ Array = NDArray[Any]
 
 NONE = math.nan
 FRESH_PRODUCTS = 60  # most, of a fresh run
-FRESH_WIDTH = 0.05  # (upper − lower)/upper at which a fresh run ends
+FRESH_WIDTH = 0.1  # (upper − lower)/upper at which a fresh run ends
+FRESH_RESIDUAL = 0.03  # of its largest Ritz pair, relative
 MOST_PRODUCTS = 5  # of a look that follows
 
 
@@ -45,6 +47,7 @@ class Sharpness:
         threshold: largest eigenvalue of P^-½HP^-½ at which the optimizer is stable on a quadratic; NaN if unknown.
         formula: of the threshold.
         products: matrix-vector products of this look.
+        samples: that the Hessian is of; 0 for a landscape without data.
     """
 
     step: int
@@ -57,6 +60,7 @@ class Sharpness:
     threshold: float
     formula: str
     products: int
+    samples: int = 0
 
     @property
     def ratio(self) -> float:
@@ -70,31 +74,41 @@ class Sharpness:
             text += f", λ_min ≤ {self.lambda_min:.4g}"
         if not math.isnan(self.threshold):
             text += f"; {self.effective:.4g} of {self.formula} = {self.threshold:.4g} ({self.ratio:.2f})"
-        return f"{text}; {self.products} products"
+        data = f" of {self.samples} samples" if self.samples else ""
+        return f"{text}; {self.products} products{data}"
 
 
 class SharpnessTracker:
     """Follows λ_max (and λ_min) of the Hessian through training, at two to five products per look.
 
-    A look multiplies a block of vectors, two per end, with the Hessian of one fixed batch and takes the Rayleigh
-    quotient of the best of their span: a rigorous lower bound of λ_max (upper of λ_min). The first look and every
-    `certify_every`-th runs Lanczos from a fresh Gaussian vector: its certificate bounds the end from the other side,
-    and an eigenvalue that has overtaken the followed one is found.
+    A look multiplies a block of vectors with the Hessian of the loss on one fixed set of samples, and takes the
+    Rayleigh quotient of the best of their span: a rigorous lower bound of λ_max (upper of λ_min) of the loss on those
+    samples. The first look and every `certify_every`-th run Lanczos from a fresh Gaussian vector: its certificate
+    bounds the end from the other side, and an eigenvalue that has overtaken the followed one is found. With a
+    preconditioning optimizer the largest eigenvalue of P^-½HP^-½ is followed beside that of H.
+
+    The samples: by default a tracker that is attached to a run draws, once, as many as keep its looks within `overhead`
+    of the training's work. λ_max of few samples is larger than that of many, by the noise of the mean; pass
+    `batch=None` for the Hessian of the whole loss, at up to five gradients of all data per look.
 
     Args:
         land: any landscape.
-        batch: (S,) indices of the samples to look at, the same at every look; None: all.
+        batch: (S,) indices of the samples to look at, the same at every look; None: all; "auto": as above, all where
+            it is not attached.
         every: updates between two looks of a run that it is attached to; None: at the end of every epoch.
         smallest: follow λ_min as well.
-        vectors: per end and round. 2: u and its residual; 3: also the last move, as LOBPCG; 1: a step of power
-            iteration, the cheapest, which lags behind where the end is not well separated.
+        vectors: of the largest end and round. 2: u and its residual; 3: also the last move, as LOBPCG; 1: a step of
+            power iteration, which lags behind where the end is not well separated. None: 2, or 1 where the
+            optimizer preconditions and both Hessians are followed. λ_min has at least 2.
         accuracy: relative residual above which a look goes on, up to 5 products.
         certify_every: looks between two fresh runs.
         confidence: of every certified bound.
-        seed: of the fresh runs.
+        seed: of the fresh runs and the samples.
+        overhead: share of the training's arithmetic that `batch="auto"` may add; at least 8 samples are looked at.
 
     Attributes:
         looks: every Sharpness so far.
+        batch: the indices that are looked at; None: all samples, or not yet chosen.
 
     Raises:
         ArgumentError, ArgumentTypeError: an argument is out of range.
@@ -106,29 +120,33 @@ class SharpnessTracker:
     def __init__(
         self,
         land: Landscape,
-        batch: Any = None,
+        batch: Any = "auto",
         *,
         every: int | None = 50,
         smallest: bool = False,
-        vectors: int = 2,
-        accuracy: float = 0.1,
-        certify_every: int = 50,
+        vectors: int | None = None,
+        accuracy: float = 0.5,
+        certify_every: int = 100,
         confidence: float = 1.0 - 1e-6,
         seed: int = 0,
+        overhead: float = 0.05,
     ) -> None:
         self.land = check_landscape(land)
-        self.batch = None if batch is None else np.array(batch)
+        self._auto = isinstance(batch, str)
+        if self._auto and batch != "auto":
+            raise ArgumentError(f'`batch` must be indices of samples, None or "auto", got {batch!r}')
+        self.batch = None if batch is None or self._auto else np.array(batch)
         self.every = None if every is None else Count(1).check("every", every)
         self.accuracy = NON_NEGATIVE.check("accuracy", accuracy)
         self.certify_every = Count(1).check("certify_every", certify_every)
         self.confidence = BELOW_ONE.check("confidence", confidence)
-        size = Count(1, 3).check("vectors", vectors)
+        self.overhead = BELOW_ONE.check("overhead", overhead)
+        self.vectors = None if vectors is None else Count(1, 3).check("vectors", vectors)
         self.looks: list[Sharpness] = []
         self._rng = np.random.default_rng(Count(0).check("seed", seed))
+        size = self.vectors or 2
         self._largest, self._effective = FollowedEnd(1.0, size), FollowedEnd(1.0, size)
-        self._smallest = FollowedEnd(-1.0, size) if smallest else None
-        self._scale: Array | None = None  # P^-½ of the last look
-        self._last_epoch = -1
+        self._smallest = FollowedEnd(-1.0, max(2, size)) if smallest else None
 
     def __repr__(self) -> str:
         return f"SharpnessTracker({len(self.looks)} looks{', last ' + str(self.looks[-1]) if self.looks else ''})"
@@ -155,14 +173,20 @@ class SharpnessTracker:
         if point is None:
             raise ArgumentError("`theta` is None and this landscape has no current point: pass theta, an array (n,)")
         point = check_theta(point, self.land.n, self.land.dtype)
-        op = self.land.hessian(point, self.batch)
         limit = None
         if opt is not None:
             rate = float(opt.rate(opt.start + opt.t)) if lr is None else NON_NEGATIVE.check("lr", lr)
             limit = stability_limit(opt, rate)
         at = (len(self.looks) if opt is None else int(opt.t)) if step is None else int(step)
-        certified = len(self.looks) % self.certify_every == 0 or not self._largest.rows.size
-        found = self._fresh(op, limit, at) if certified else self._follow(op, limit, at)
+        scale = _scaling(limit, self.land.dtype)
+        self._effective.scale = scale
+        if self.vectors is None:
+            self._largest.size = self._effective.size = 2 if scale is None else 1
+        due = len(self.looks) % self.certify_every == 0 or not self._largest.rows.size
+        if due or (scale is not None and not self._effective.rows.size):
+            found = self._fresh(point, limit, at)
+        else:
+            found = self._follow(point, limit, at)
         self.looks.append(found)
         return found
 
@@ -185,7 +209,19 @@ class SharpnessTracker:
             raise ArgumentError("`every` must be a number of updates: this run has no data and no epochs")
         if self not in watchers:
             watchers.append(self)
+        if self._auto and self.batch is None and run.land.samples is not None:
+            self.batch = self._drawn(run, int(run.land.samples))
         return self
+
+    def _drawn(self, run: Trainer, samples: int) -> Array | None:
+        """Of the samples, as many as `overhead` allows; None: all."""
+        steps = self.every or int(run.sampler.steps_per_epoch)
+        vectors = (self.vectors or 2) + (0 if self._smallest is None else self._smallest.size)
+        size = affordable_samples(self.land, self.overhead * steps, run.batch_size, vectors, self.certify_every)
+        if size >= samples:
+            return None
+        chosen = self._rng.spawn(1)[0].choice(samples, size, replace=False)
+        return np.sort(chosen)
 
     def due_in(self, run: Trainer) -> int:
         """Updates of an attached run until the next look, at least 1."""
@@ -212,60 +248,70 @@ class SharpnessTracker:
             "stability_threshold": seen.threshold,
         }
 
-    def _follow(self, op: HessianOperator, limit: Limit | None, step: int) -> Sharpness:
+    def _follow(self, point: Array, limit: Limit | None, step: int) -> Sharpness:
         """Rounds of one block product each, for all ends together."""
-        before, scale = op.products, _scaling(limit, op)
-        ends = [end for end in (self._largest, self._smallest) if end is not None and end.rows.size]
-        factors: dict[FollowedEnd, Any] = {}
-        if scale is not None and self._effective.rows.size:
+        ends = [self._largest]
+        if self._smallest is not None:
+            ends.append(self._smallest)
+        if self._effective.scale is not None:
             ends.append(self._effective)
-            factors[self._effective] = scale
-        looks: dict[FollowedEnd, Look] = {}
-        while True:
-            blocks = [end.rows * factors[end] if end in factors else end.rows for end in ends]
-            images = _images(op, np.concatenate(blocks) if len(blocks) > 1 else blocks[0])
-            for end, begin in zip(ends, np.cumsum([0, *(len(block) for block in blocks)]), strict=False):
-                part = images[begin : begin + len(end.rows)]
-                looks[end] = end.absorb(part * factors[end] if end in factors else part)
-            rough = any(look.residual > self.accuracy * abs(look.value) for look in looks.values())
-            done = op.products - before
-            if not rough or done + sum(len(end.rows) for end in ends) > MOST_PRODUCTS:
-                break
-        top = looks[self._largest]
-        low = NONE if self._smallest is None else looks[self._smallest].value
-        effective = top.value if limit is not None else NONE
-        if scale is not None:
-            effective = looks[self._effective].value if self._effective in looks else NONE
-        return _look(step, top, NONE, low, NONE, effective, limit, op.products - before)
+        looks, made = follow(self.land, point, self.batch, ends, self.accuracy, MOST_PRODUCTS)
+        found = dict(zip(ends, looks, strict=True))
+        top = found[self._largest]
+        low = NONE if self._smallest is None else found[self._smallest].value
+        effective = found.get(self._effective, top).value if limit is not None else NONE
+        return self._look(step, top, NONE, low, NONE, effective, limit, made)
 
-    def _fresh(self, op: HessianOperator, limit: Limit | None, step: int) -> Sharpness:
+    def _fresh(self, point: Array, limit: Limit | None, step: int) -> Sharpness:
         """Lanczos from a fresh Gaussian vector for H, and one for P^-½HP^-½."""
-        before, scale = op.products, _scaling(limit, op)
-        top, upper, low, lower = self._lanczos(op, self._largest, self._smallest)
-        effective = top.value if limit is not None else NONE
-        if limit is not None and scale is not None:
-            effective = self._lanczos(preconditioned(op, limit.preconditioner), self._effective, None)[0].value
-        return _look(step, top, upper, low, lower, effective, limit, op.products - before)
-
-    def _lanczos(
-        self, op: HessianOperator, largest: FollowedEnd, smallest: FollowedEnd | None
-    ) -> tuple[Look, float, float, float]:
+        op = self.land.hessian(point, self.batch)
         delta = 0.5 * (1.0 - self.confidence)
-        state = lanczos.run(op, stop=_narrow(delta, smallest is not None), max_products=FRESH_PRODUCTS, seed=self._rng)
+        narrow = _narrow(delta, self._smallest is not None)
+        state = lanczos.run(op, stop=narrow, max_products=FRESH_PRODUCTS, seed=self._rng)
         upper, lower = float(state.certificate_upper(delta)), float(state.certificate_lower(delta))
-        values = state.ritz_values()
-        largest.shift = max(0.0, -float(values[0]))
-        if smallest is not None:
-            smallest.shift = max(0.0, float(values[-1]))
-        # one more product each: the quotient of the vector itself, and where it leads
-        top = _restart(largest, op, state.ritz_vector(state.k - 1))
-        low = NONE if smallest is None else _restart(smallest, op, state.ritz_vector(0)).value
-        return top, max(upper, top.value), low, min(lower, low) if smallest is not None else NONE
+        top = _restart(self._largest, op, state)
+        low = NONE if self._smallest is None else _restart(self._smallest, op, state).value
+        effective = top.value if limit is not None else NONE
+        if limit is not None and self._effective.scale is not None:
+            scaled = preconditioned(op, limit.preconditioner)
+            state = lanczos.run(scaled, stop=_near, max_products=FRESH_PRODUCTS, seed=self._rng)
+            effective = _restart(self._effective, scaled, state).value
+        lower = min(lower, low) if self._smallest is not None else NONE
+        return self._look(step, top, max(upper, top.value), low, lower, effective, limit, int(op.products))
+
+    def _look(
+        self,
+        step: int,
+        top: Look,
+        upper: float,
+        low: float,
+        lower: float,
+        effective: float,
+        limit: Limit | None,
+        made: int,
+    ) -> Sharpness:
+        threshold, formula = (NONE, "") if limit is None else (limit.threshold, limit.formula)
+        samples = (self.land.samples or 0) if self.batch is None else len(self.batch)
+        return Sharpness(step, top.value, upper, low, lower, top.residual, effective, threshold, formula, made, samples)
+
+
+def _scaling(limit: Limit | None, dtype: Any) -> Array | None:
+    """P^-½, (n,); None for the identity."""
+    if limit is None or limit.preconditioner is None:
+        return None
+    with np.errstate(over="ignore"):
+        root: Array = np.sqrt(np.asarray(limit.preconditioner, dtype=dtype))
+    return np.asarray(np.reciprocal(root, out=root))
+
+
+def _near(state: Any) -> bool:
+    """Whether the largest Ritz pair has settled."""
+    return not state.k % 2 and bool(state.residuals()[-1] <= FRESH_RESIDUAL * abs(state.ritz_values()[-1]))
 
 
 def _narrow(delta: float, both: bool) -> Callable[[Any], bool]:
     def narrow(state: Any) -> bool:
-        if state.k % 4:
+        if not _near(state):
             return False
         values = state.ritz_values()
         size = FRESH_WIDTH * max(abs(float(values[-1])), abs(float(values[0])))
@@ -275,39 +321,9 @@ def _narrow(delta: float, both: bool) -> Callable[[Any], bool]:
     return narrow
 
 
-def _restart(end: FollowedEnd, op: HessianOperator, vector: Array) -> Look:
-    """Where the end is followed from: the quotient of the vector as the operator takes it."""
-    u = np.ascontiguousarray(vector, dtype=op.dtype)
-    return end.begin(u, _images(op, u[None])[0])
-
-
-def _images(op: HessianOperator, rows: Array) -> Array:
-    """H·row for every row."""
-    images = np.ascontiguousarray(np.asarray(op.matmat(rows.T)).T, dtype=op.dtype)
-    if not math.isfinite(float(images.sum())) and not np.isfinite(images).all():
-        raise NonFiniteError(
-            "products of the Hessian hold NaN or infinity; the point, the data or the loss is not finite"
-        )
-    return images
-
-
-def _scaling(limit: Limit | None, op: HessianOperator) -> Array | None:
-    """P^-½, (n,); None for the identity."""
-    if limit is None or limit.preconditioner is None:
-        return None
-    return np.asarray(1.0 / np.sqrt(limit.preconditioner), dtype=op.dtype)
-
-
-def _look(
-    step: int,
-    top: Look,
-    upper: float,
-    low: float,
-    lower: float,
-    effective: float,
-    limit: Limit | None,
-    products: int,
-) -> Sharpness:
-    threshold = NONE if limit is None else limit.threshold
-    formula = "" if limit is None else limit.formula
-    return Sharpness(step, top.value, upper, low, lower, top.residual, effective, threshold, formula, int(products))
+def _restart(end: FollowedEnd, op: HessianOperator, state: Any) -> Look:
+    """Where the end is followed from: one more product gives the quotient of the vector, and where it leads."""
+    values, index = state.ritz_values(), state.k - 1 if end.sign > 0 else 0
+    end.shift = max(0.0, -end.sign * float(values[0 if end.sign > 0 else -1]))
+    u = np.ascontiguousarray(state.ritz_vector(index), dtype=op.dtype)
+    return end.begin(u, products(op, u[None])[0])

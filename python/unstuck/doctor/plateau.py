@@ -58,11 +58,8 @@ class PlateauWatch:
 
 
 @contextlib.contextmanager
-def watched_for_plateaus(run: Trainer, wanted: bool) -> Iterator[None]:
-    """The run is watched during the body, if wanted."""
-    if not wanted:
-        yield
-        return
+def watched_for_plateaus(run: Trainer) -> Iterator[None]:
+    """The run is watched during the body."""
     watch = PlateauWatch(run)
     run.watchers.append(watch)
     try:

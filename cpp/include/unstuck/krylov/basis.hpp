@@ -35,10 +35,12 @@ public:
   // weights[q·(size() − first) + i] of vector first + i in the q-th. count ≤ size() − first.
   void compress(std::span<const double> weights, std::int64_t first, std::int64_t count);
 
-  // w ← (I − V·Vᵀ)·w by two passes (the second ends early when its coefficients are below the
-  // storage's rounding), more while w shrinks by cancellation. Adds Vᵀw into `coefficients`
-  // (size()); returns ‖w‖, or 0 when nothing but rounding is left.
-  double orthogonalise(std::span<double> w, std::span<double> coefficients);
+  // w ← (I − V·Vᵀ)·w. The last `recent` vectors first, in float64: of a Lanczos product they hold
+  // all but rounding. Then one pass over the whole basis, and another wherever a pass has cut ‖w‖
+  // to less than 1/√2. Adds Vᵀw into `coefficients` (size()); returns ‖w‖, or 0 when nothing but
+  // rounding is left.
+  double orthogonalise(std::span<double> w, std::span<double> coefficients,
+                       std::int64_t recent = 0);
 
   // rows[q·n …] ← Σ_i weights[q·size + i]·v_i for q < count.
   void combine(std::span<const double> weights, std::int64_t count, std::span<double> rows) const;
@@ -48,7 +50,12 @@ private:
     double norm = 0.0;         // ‖w‖
     double coefficients = 0.0; // ‖Vᵀw‖
   };
+  template <class Body>
+  Sums sweep(std::span<double> w, std::int64_t sweeps, bool with_dots, Body &&body);
+  void add_panel_dots(const double *panel, std::int64_t begin, std::int64_t rows,
+                      double *sums) const;
   Sums dots(std::span<double> w);
+  Sums subtract_recent(std::span<double> w, std::size_t recent, std::span<double> taken);
   Sums update(std::span<double> w, bool with_dots);
   Sums collect(bool with_dots);
   // in nanoseconds, roughly: a core multiplies and adds several entries in one

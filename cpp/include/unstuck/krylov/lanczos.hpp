@@ -92,6 +92,10 @@ private:
     std::vector<double> values, residuals;
   };
   const Ritz &ritz() const;
+  void forget_ritz() {
+    ritz_.reset();
+    pairs_.reset();
+  }
   void set_residual(std::span<const double> start, const char *name);
   void orthogonalise_product();
   double measured_asymmetry(int exponent) const;
@@ -106,6 +110,7 @@ private:
   double largest_product_ = 0.0, asymmetry_ = 0.0;
   bool pending_ = false, invariant_ = false, exhausted_ = false;
   mutable std::optional<Ritz> ritz_;
+  mutable std::optional<std::vector<RitzPair>> pairs_; // vectors may be asked for in batches
 };
 
 // Runs until `stop(state)` holds, the run is exhausted or `most_products` are used; a full basis is
