@@ -66,14 +66,16 @@ class CriticalPoint:
             with probability `confidence` where it is.
         tolerance: τ, in units of curvature: what lies within ±τ counts as flat; never below the measured noise.
         gradient_norm: ‖∇L(θ)‖.
-        products: Hessian-vector products used.
+        products: Hessian-vector products used, on all the data.
+        sampled_products: {samples: products with so many of them} of a progressive search; empty otherwise.
         seconds: wall-clock time used.
         kink: True when the loss has a kink along an end of the spectrum (no second derivative there), or, where a
             minimum or maximum would be stated, along another direction that was tried; False when not, None when
             rounding hides it or the loss bends otherwise than its Hessian product says.
         confidence: probability with which the certified ends of the brackets hold; 1.0 when the whole spectrum
             was computed. Rounding is a widening of the brackets, never part of this probability.
-        certificate: JSON-able record that `unstuck.verify` re-checks.
+        certificate: JSON-able record that `unstuck.verify` re-checks: the bounds of the run on all the data. The two
+            signs of a saddle are proved by `direction`, whose quotient anyone can compute.
         loss: L(θ).
         n: number of parameters.
         method: "dense" (whole spectrum) or "lanczos" (both ends).
@@ -112,6 +114,7 @@ class CriticalPoint:
     further_products: int | None = None
     plan: Plan | None = None
     index_certificate: dict[str, Any] | None = field(default=None, repr=False)
+    sampled_products: dict[int, int] = field(default_factory=dict)
 
     @property
     def norm(self) -> float:

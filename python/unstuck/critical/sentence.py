@@ -26,7 +26,7 @@ def number(x: float, digits: int = 3) -> str:
 def sentence(cp: CriticalPoint) -> str:
     """One sentence: the verdict, what it rests on, the gradient, and the cost."""
     body = _BODIES[cp.verdict](cp)
-    parts = [body, *_additions(cp), f"{cp.products} products, {_duration(cp.seconds)}"]
+    parts = [body, *_additions(cp), f"{_products(cp)}, {_duration(cp.seconds)}"]
     return "; ".join(parts) + "."
 
 
@@ -160,6 +160,13 @@ def _between(bracket: Bracket) -> str:
     return f"between {number(bracket.lower)} and {number(bracket.upper)}"
 
 
+def _products(cp: CriticalPoint) -> str:
+    if not cp.sampled_products:
+        return f"{cp.products} products"
+    parts = " and ".join(f"{products} with {samples:,}" for samples, products in cp.sampled_products.items())
+    return f"{cp.products} products with all the data, {parts} samples"
+
+
 def _duration(seconds: float) -> str:
     return f"{number(seconds, 2)} s" if seconds >= 0.1 else f"{number(1e3 * seconds, 2)} ms"
 
@@ -196,8 +203,14 @@ def facts(cp: CriticalPoint) -> list[Fact]:
     if cp.kink is not None:
         text = "The loss has a kink at this point." if cp.kink else "The loss bends as its Hessian says: no kink."
         rows.append(Fact("Kink", "yes" if cp.kink else "no", "warn" if cp.kink else "info", text, {"kink": cp.kink}))
-    cost = {"products": cp.products, "seconds": cp.seconds, "method": cp.method, "confidence": cp.confidence}
-    rows.append(Fact("Cost", f"{cp.products} products, {_duration(cp.seconds)}", "info", "", cost))
+    cost = {
+        "products": cp.products,
+        "sampled_products": cp.sampled_products,
+        "seconds": cp.seconds,
+        "method": cp.method,
+        "confidence": cp.confidence,
+    }
+    rows.append(Fact("Cost", f"{_products(cp)}, {_duration(cp.seconds)}", "info", "", cost))
     return rows
 
 

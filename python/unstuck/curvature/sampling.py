@@ -104,7 +104,7 @@ def split_test(
         NonFiniteError: a curvature is NaN or infinite.
     """
     check_landscape(land)
-    samples = _sample_count(land)
+    samples = sample_count(land)
     point = _point(land, theta)
     most = Count(2).check("groups", groups)
     sure = BELOW_ONE.check("confidence", confidence)
@@ -206,7 +206,7 @@ def bootstrap_ends(
     Source: A. C. Davison, D. V. Hinkley (1997), Bootstrap Methods and their Application, section 5.2.
     """
     check_landscape(land)
-    samples = _sample_count(land)
+    samples = sample_count(land)
     point = _point(land, theta)
     count = Count(10).check("resamples", resamples)
     sure = BELOW_ONE.check("confidence", confidence)
@@ -234,7 +234,12 @@ def bootstrap_ends(
     return BootstrapEnds(float(first[0]), float(first[1]), at_min, at_max, ends, sure, products)
 
 
-def _sample_count(land: Landscape) -> int:
+def sample_count(land: Landscape) -> int:
+    """How many samples the loss is a mean over.
+
+    Raises:
+        ArgumentError: there are none, or a batch couples them (batch normalisation in train mode).
+    """
     if land.samples is None:
         raise ArgumentError("`land` has no data samples, so that there is nothing to split or resample")
     if getattr(land, "mode", "eval") == "train" and np.size(getattr(land, "buffers", ())):
@@ -268,7 +273,7 @@ def _held_out(indices: Any, samples: int, share: float, rng: np.random.Generator
 
 def _group_curvatures(land: Landscape, point: Array, v: Array, groups: list[Array]) -> tuple[Array, Array]:
     """(vᵀHv of every group, its weight in the mean of all)."""
-    weight = _sample_weights(land)
+    weight = sample_weights(land)
     narrow = v.astype(land.dtype)
     values, weights = [], []
     for group in groups:
@@ -285,7 +290,7 @@ def _group_curvatures(land: Landscape, point: Array, v: Array, groups: list[Arra
     return np.array(values), np.array(weights)
 
 
-def _sample_weights(land: Any) -> Array | None:
+def sample_weights(land: Any) -> Array | None:
     """What each sample weighs in the loss: its own weight times that of its class; None: all the same."""
     own = getattr(land, "sample_weight", None)
     by_class = getattr(getattr(land, "loss_function", None), "class_weights", lambda: ())()
