@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..curvature.plan import checked_budget
+from ..curvature.symmetries import MIXTURES, Symmetries
 from ..errors import ArgumentError, ArgumentTypeError
 from ..landscape import Landscape
 from ..operators import HessianOperator, as_operator
@@ -19,7 +20,8 @@ from .ends import Ends
 from .gate import Gate, gate, norm_of, radius_at
 from .lines import Lines
 from .morse import Morse, certified_index
-from .result import Bracket, CriticalPoint, Verdict
+from .quotient import judge_the_rest, known_symmetries, require_layers, without_kink
+from .result import Bracket, CriticalPoint, Quotient, Verdict
 
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]
@@ -39,6 +41,7 @@ def classify(
     memory_budget: int | None = None,
     index: bool = False,
     progressive: bool = False,
+    symmetries: bool | None = None,
 ) -> CriticalPoint:
     """What kind of point is `theta`: saddle, minimum, maximum, degenerate, or not critical at all?
 
@@ -80,13 +83,19 @@ def classify(
         progressive: True: samples first. The guarantees are the same; λ_min's bracket is as wide as the few products
             leave it. Products of fewer samples are in `sampled_products` and count towards `max_products` by their
             share of the samples. Nothing is sampled below 128 samples or 3 parameters.
+        symmetries: True: find out which directions are flat by construction (`us.curvature.symmetries`, for networks);
+            of a DEGENERATE point, judge the others by themselves too, as `quotient`, for as many products again. None:
+            count those of a DEGENERATE network where the whole spectrum is known or that takes no more than a tenth of
+            the products. False: never.
+            What they take counts towards `max_products`, if that is given, and is left out where it does not suffice.
 
     Returns:
         A `CriticalPoint`; `str()` of it is one sentence.
 
     Raises:
         ArgumentError: theta is missing or has a wrong shape, an argument is out of range, or `progressive` is asked of
-            a landscape without samples, or one whose samples depend on each other (batch normalisation in training).
+            a landscape without samples, or one whose samples depend on each other (batch normalisation in training),
+            or `symmetries` of one that is no network.
         BudgetError: not even three vectors fit `memory_budget`.
         NonFiniteError: theta, the loss, the gradient or a product is not finite.
         NonDeterministicError: the same call gave two different results (dropout, shuffling).
@@ -97,7 +106,7 @@ def classify(
     Matrix Analysis 22; the test of what is critical compares the decreases of Royer, O'Neill and Wright (2020).
     """
     started = time.perf_counter()
-    request = _checked(land, tolerance, confidence, max_products, exact, progress, progressive)
+    request = _checked(land, tolerance, confidence, max_products, exact, progress, progressive, symmetries)
     point = probes.finite_theta(land, theta)
     op = as_operator(land.hessian(point))
     before = op.products
@@ -110,6 +119,7 @@ def classify(
     ends, judged = search.answer()
     left = before + request.budget - search.shares - op.products
     morse = _morse(op, ends, judged, (1.0 - confidence, left, rng), progress) if index else None
+    flat = _flat_directions(search, ends, judged, symmetries, op.products - before)
     return _answer(
         land,
         point,
@@ -121,6 +131,7 @@ def classify(
         products=op.products - before,
         seconds=time.perf_counter() - started,
         sampled=search.sampled,
+        flat=flat,
     )
 
 
@@ -129,6 +140,7 @@ class _Request:
     whole: bool
     budget: int
     progressive: bool
+    limited: bool
 
 
 def _checked(
@@ -139,6 +151,7 @@ def _checked(
     exact: bool | None,
     progress: Any,
     progressive: Any,
+    symmetries: Any,
 ) -> _Request:
     """Arguments in range, and the way to go."""
     for name in ("n", "dtype", "loss", "gradient", "hessian"):
@@ -158,10 +171,7 @@ def _checked(
         raise ArgumentError(f"`max_products` must be an integer ≥ {FEWEST_PRODUCTS} or None, got {max_products!r}")
     if progress is not None and not callable(progress):
         raise ArgumentTypeError(f"`progress` must be callable or None, got {type(progress).__name__}")
-    if not isinstance(progressive, (bool, np.bool_)):
-        raise ArgumentTypeError(f"`progressive` must be True or False, got {progressive!r}")
-    if progressive and exact:
-        raise ArgumentError("`exact=True` computes the whole spectrum, `progressive=True` avoids to: choose one")
+    _check_switches(land, exact, progressive, symmetries)
     needed = land.n + probes.PRODUCTS + 2
     if exact and land.n > dense.LARGEST:
         raise ArgumentError(f"`exact=True` needs n ≤ {dense.LARGEST}, this landscape has n = {land.n}")
@@ -170,7 +180,18 @@ def _checked(
     affordable = max_products is None or max_products >= needed
     whole = land.n < 3 or (exact if exact is not None else land.n <= dense.DEFAULT and affordable)
     budget = max_products if max_products is not None else lanczos.PRODUCTS
-    return _Request(whole, budget, bool(progressive) and land.n >= 3)
+    return _Request(whole, budget, bool(progressive) and land.n >= 3, max_products is not None)
+
+
+def _check_switches(land: Landscape, exact: bool | None, progressive: Any, symmetries: Any) -> None:
+    if not isinstance(progressive, (bool, np.bool_)):
+        raise ArgumentTypeError(f"`progressive` must be True or False, got {progressive!r}")
+    if symmetries is not None and not isinstance(symmetries, (bool, np.bool_)):
+        raise ArgumentTypeError(f"`symmetries` must be True, False or None, got {symmetries!r}")
+    if symmetries:
+        require_layers(land)
+    if progressive and exact:
+        raise ArgumentError("`exact=True` computes the whole spectrum, `progressive=True` avoids to: choose one")
 
 
 @dataclass
@@ -272,6 +293,7 @@ def _answer(
     products: int,
     seconds: float,
     sampled: dict[int, int],
+    flat: tuple[Symmetries | None, Quotient | None],
 ) -> CriticalPoint:
     tau, verdict = judged.tolerance, judged.verdict
     down = ends.low < -tau
@@ -307,7 +329,31 @@ def _answer(
         further_products=rules.further_products(ends, tau) if verdict is Verdict.UNDECIDED else None,
         plan=ends.plan,
         index_certificate=None if morse is None else morse.certificate,
+        symmetries=flat[0],
+        quotient=flat[1],
     )
+
+
+def _flat_directions(
+    search: _Search, ends: Ends, judged: _Judged, asked: bool | None, products: int
+) -> tuple[Symmetries | None, Quotient | None]:
+    """Those that are flat by construction, and, if that was asked, the verdict on the others."""
+    degenerate = judged.verdict is Verdict.DEGENERATE
+    if not (asked or degenerate):
+        return None, None
+    land, theta, op, tau = search.land, search.theta, search.op, judged.tolerance
+    found = known_symmetries(land, theta, op, ends, tau, asked, products)
+    if found is None or not (asked and degenerate):
+        return found, None
+    goal = replace(search.goal, tolerance=tau, noise=max(search.goal.noise, ends.noise))
+    budget = search.request.budget - search.shares - products - MIXTURES
+    if not search.request.limited:
+        budget = max(budget, search.request.budget)
+    rest = judge_the_rest(
+        land, theta, op, found, ends, goal, judged.gate, budget, search.memory, search.rng, search.progress
+    )
+    kink = judged.kink or Lines(land, theta, op, search.probe, ends, tau).kink_between()
+    return found, without_kink(rest, bool(kink))
 
 
 def _morse(

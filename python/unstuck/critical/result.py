@@ -12,6 +12,7 @@ from ..curvature.plan import Plan
 from .gate import Gate
 
 if TYPE_CHECKING:
+    from ..curvature.symmetries import Symmetries
     from ..report.facts import Fact
 
 Array = NDArray[Any]
@@ -51,6 +52,27 @@ class Bracket:
         return self.upper - self.lower
 
 
+@dataclass(frozen=True)
+class Quotient:
+    """What the Hessian says of all directions but those that are flat by construction.
+
+    Attributes:
+        verdict: LOCAL_MINIMUM if every one of them curves up by τ or more: the loss then has a minimum here, one of a
+            whole surface of equal ones that the symmetries make (Morse–Bott); LOCAL_MAXIMUM in the same way;
+            DEGENERATE if another direction is flat, or there is a kink; UNDECIDED if products did not suffice.
+        lambda_min: bracket of the smallest curvature among them, or a number below it.
+        lambda_max: bracket of the largest, or a number above it.
+        directions: how many there are.
+        products: Hessian-vector products that it took.
+    """
+
+    verdict: Verdict
+    lambda_min: Bracket
+    lambda_max: Bracket
+    directions: int
+    products: int
+
+
 @dataclass(frozen=True, eq=False)
 class CriticalPoint:
     """Answer of `classify`; `str()` of it is one sentence with numbers.
@@ -88,6 +110,9 @@ class CriticalPoint:
         plan: how the memory was spent on vectors.
         index_certificate: JSON-able record of the run on the complement of `directions` that certified at_most, for
             `unstuck.verify`; None without one.
+        symmetries: the directions that are flat by construction (within the tolerance, at this point), and why; None
+            where they were not looked for.
+        quotient: what holds for all other directions, where `classify(symmetries=True)` found the point DEGENERATE.
     """
 
     verdict: Verdict
@@ -115,6 +140,8 @@ class CriticalPoint:
     plan: Plan | None = None
     index_certificate: dict[str, Any] | None = field(default=None, repr=False)
     sampled_products: dict[int, int] = field(default_factory=dict)
+    symmetries: Symmetries | None = field(default=None, repr=False)
+    quotient: Quotient | None = None
 
     @property
     def norm(self) -> float:
