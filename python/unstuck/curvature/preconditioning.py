@@ -91,7 +91,8 @@ def scaled(op: HessianOperator, diagonal: Array) -> HessianOperator:
     narrow = scale.astype(op.dtype)
 
     def block(rows: Array) -> Array:
-        return np.ascontiguousarray(np.asarray(op.matmat((rows * narrow).T)).T) * narrow
+        images = np.asarray(op.matmat((rows * narrow).T))
+        return np.ascontiguousarray(images.T * narrow)
 
     noise = op.noise * float(scale.max(initial=0.0)) ** 2
     return HessianOperator(
