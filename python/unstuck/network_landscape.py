@@ -201,7 +201,9 @@ class NetworkLandscape:
             if "memory_budget" in str(error):
                 raise BudgetError(str(error)) from None
             raise
-        return HessianOperator(self.n, self.dtype, lambda v: core.apply(v[None])[0], core.apply, plan=core.plan)
+        return HessianOperator(
+            self.n, self.dtype, lambda v: core.apply(v[None])[0], core.apply, plan=core.plan, trusted=True
+        )
 
     def check_batch(self, samples: int) -> None:
         """Refuses a batch of so few samples that a layer cannot be trained on it; names the layer."""

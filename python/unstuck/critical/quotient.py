@@ -63,7 +63,7 @@ def _from_spectrum(ends: Ends, op: HessianOperator) -> HessianOperator:
         return np.asarray((rows.astype(np.float64) @ vectors * values) @ vectors.T).astype(op.dtype)
 
     return HessianOperator(
-        int(op.shape[0]), op.dtype, lambda v: block(v[None])[0], block, exact=op.exact, noise=op.noise
+        int(op.shape[0]), op.dtype, lambda v: block(v[None])[0], block, exact=op.exact, noise=op.noise, trusted=True
     )
 
 

@@ -48,7 +48,14 @@ def block_operator(op: Any, block: Any) -> HessianOperator:
         return np.ascontiguousarray(np.asarray(operator @ padded)[where].T)
 
     return HessianOperator(
-        size, operator.dtype, product, products, exact=operator.exact, noise=operator.noise, plan=operator.plan
+        size,
+        operator.dtype,
+        product,
+        products,
+        exact=operator.exact,
+        noise=operator.noise,
+        plan=operator.plan,
+        trusted=True,
     )
 
 
@@ -89,7 +96,9 @@ def block_diagonal_operator(op: Any, blocks: Sequence[Any]) -> HessianOperator:
             result[where] = images[where, j]
         return result
 
-    return HessianOperator(n, operator.dtype, product, exact=operator.exact, noise=operator.noise, plan=operator.plan)
+    return HessianOperator(
+        n, operator.dtype, product, exact=operator.exact, noise=operator.noise, plan=operator.plan, trusted=True
+    )
 
 
 def _entries(block: Any, n: int) -> slice | Array:

@@ -96,7 +96,14 @@ def scaled(op: HessianOperator, diagonal: Array) -> HessianOperator:
 
     noise = op.noise * float(scale.max(initial=0.0)) ** 2
     return HessianOperator(
-        op.shape[0], op.dtype, lambda v: block(v[None])[0], block, exact=op.exact, noise=noise, plan=op.plan
+        op.shape[0],
+        op.dtype,
+        lambda v: block(v[None])[0],
+        block,
+        exact=op.exact,
+        noise=noise,
+        plan=op.plan,
+        trusted=True,
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, BudgetError, NonDeterministicError, NonFiniteError, OperatorError
-from ..operators import as_operator
+from ..operators import HessianOperator, as_operator
 
 Array = NDArray[Any]
 
@@ -98,10 +98,7 @@ class Products:
         size = float(lengths(image[None])[0])
         allowed = float(np.sqrt(np.finfo(self.dtype).eps)) * size + 10.0 * self.op.noise * float(lengths(row)[0])
         if change > allowed:
-            raise NonDeterministicError(
-                f"the same product of `op` came out different twice (by {change:.3g}, its norm is {size:.3g}): switch "
-                "off dropout, augmentation and shuffling, so that there is one operator to look at"
-            )
+            raise NonDeterministicError(_different(change, size))
 
     def _symmetric(self, rows: Array, images: Array) -> None:
         wide = rows.astype(np.float64)
@@ -115,6 +112,28 @@ class Products:
                 f"`op` is not symmetric: xᵀHy and yᵀHx differ by {gap:.3g} where ‖x‖·‖Hy‖/√n = {size:.3g}; a Hessian "
                 "is symmetric, so check the product (`hvp`)"
             )
+
+
+def refuse_asymmetric(op: HessianOperator, message: str) -> NoReturn:
+    """Refuses an operator whose products contradict symmetry: that may be noise in them, which one more pair shows.
+
+    Raises:
+        NonDeterministicError: the same product comes out different twice.
+        OperatorError: it does not, with `message`.
+    """
+    v = gaussian(np.random.default_rng(0), 1, int(op.shape[0]), op.dtype)[0]
+    once, again = (np.asarray(op @ v, dtype=np.float64) for _ in range(2))
+    change, size = float(np.linalg.norm(once - again)), float(np.linalg.norm(once))
+    if change > float(np.sqrt(np.finfo(op.dtype).eps)) * size:
+        raise NonDeterministicError(_different(change, size))
+    raise OperatorError(message)
+
+
+def _different(change: float, size: float) -> str:
+    return (
+        f"the same product of `op` came out different twice (by {change:.3g}, its norm is {size:.3g}): switch off "
+        "dropout, augmentation and shuffling, so that there is one operator to look at"
+    )
 
 
 def gaussian(rng: np.random.Generator, count: int, n: int, dtype: Any) -> Array:

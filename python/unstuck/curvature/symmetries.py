@@ -112,7 +112,7 @@ class Symmetries:
             return np.ascontiguousarray(images.astype(H.dtype))
 
         return HessianOperator(
-            self.n, H.dtype, lambda v: block(v[None])[0], block, exact=H.exact, noise=H.noise, plan=H.plan
+            self.n, H.dtype, lambda v: block(v[None])[0], block, exact=H.exact, noise=H.noise, plan=H.plan, trusted=True
         )
 
     def mixtures(self, rng: np.random.Generator, count: int) -> Array:

@@ -261,6 +261,7 @@ def _limited(op: HessianOperator, budget: int) -> HessianOperator:
         within(lambda rows: np.ascontiguousarray((op @ rows.T).T)),
         exact=op.exact,
         noise=op.noise,
+        trusted=True,
     )
 
 
