@@ -110,6 +110,11 @@ def rayleigh_ritz(op: HessianOperator, vectors: Array) -> tuple[Array, Array, Ar
     return values, weights, rounded, products
 
 
+def product_rounding(op: HessianOperator, norm: float) -> float:
+    """u·‖H‖: storing Hv in the operator's type may change vᵀHv by as much, for unit v."""
+    return 0.5 * float(np.finfo(op.dtype).eps) * norm
+
+
 def difference_noise(land: Landscape, theta: Array, v: Array, value: float) -> float:
     """|second difference with twice the usual step − value|: bounds truncation (three times it) and rounding."""
     step = 2.0 * float(np.cbrt(np.finfo(land.dtype).eps)) * (1.0 + norm_of(theta))

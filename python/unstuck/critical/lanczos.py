@@ -14,7 +14,7 @@ from ..curvature.tall_blocks import combined
 from ..errors import OperatorError
 from ..landscape import Landscape
 from ..operators import HessianOperator
-from .ends import Ends, difference_noise, rayleigh, rayleigh_ritz
+from .ends import Ends, difference_noise, product_rounding, rayleigh, rayleigh_ritz
 from .gate import norm_of
 from .krylov_process import krylov_process
 from .probes import asymmetric
@@ -201,7 +201,7 @@ class Run:
             high=high,
             upper=float(state.certificate_upper(delta)) + error,
             error=error,
-            noise=self.noise,
+            noise=max(self.noise, product_rounding(self.op, max(abs(low), abs(high)))),
         )
 
     def settled(self, view: _View) -> bool:
@@ -269,7 +269,7 @@ class Run:
             error=view.error,
             slack=0.0 if op.exact else self.noise,
             complete=False,
-            noise=self.noise,
+            noise=view.noise,
             certify=certifier(process.state, delta, view.error, dtype=process.plan.dtype),
             vectors=block.vectors,
             plan=process.plan,
@@ -292,7 +292,7 @@ class Run:
             error=view.error,
             slack=0.0 if self.op.exact else self.noise,
             complete=False,
-            noise=self.noise,
+            noise=view.noise,
             certify=certifier(process.state, delta, view.error, dtype=process.plan.dtype),
             vectors=known.vectors,
             plan=process.plan,
