@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -175,6 +177,7 @@ def test_batch_coupling_is_named():
 # ---------------------------------------------------------------- scale
 
 
+@functools.cache
 def scaled_answers(s, dtype):
     """Everything that the instruments say of s·H, in units of s; counts and shares as they are."""
     d = (s * spectrum(700)).astype(dtype)
