@@ -86,7 +86,11 @@ def find_critical(
         progress: called as progress(products, max_products) after every step.
 
     Returns:
-        A `Critical`; look at `converged`: failures are answers too (½‖∇L‖² has minima of its own, where H·g = 0).
+        A `Critical`: the point (n,) and ‖∇L‖ there, in units of the loss over θ; look at `converged`: failures are
+        answers too (½‖∇L‖² has minima of its own, where H·g = 0).
+
+    Guarantee: ‖∇L‖ never grows; `converged` says that it is as small as asked for, or that `classify` calls the point
+    critical.
 
     Raises:
         ArgumentError: an unknown method, or a tolerance or budget that is not positive.
@@ -94,6 +98,9 @@ def find_critical(
         NonFiniteError: the start, or loss, gradient or a product there, is not finite.
         NonDeterministicError: the same product at the start came out different twice.
         OperatorError: the operator there is not symmetric, or a callback returned a wrong size.
+
+    Source: C. C. Paige, M. A. Saunders (1975), MINRES, SIAM J. Numer. Anal. 12, 617–629; Newton's method on ½‖∇L‖² as
+    in C. G. Frye et al. (2019), arXiv 1901.10603.
     """
     if method not in METHODS:
         raise ArgumentError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}")

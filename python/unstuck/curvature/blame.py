@@ -108,7 +108,8 @@ def blame(op: Any, direction: ArrayLike, blocks: list[Block], rows: int = 5) -> 
         rows: how many single rows to name.
 
     Returns:
-        A `Blame`. For an eigenvector the curvature shares equal the weights.
+        A `Blame`: the curvature dᵀHd/‖d‖² in units of H, shares without a unit. For an eigenvector the shares of the
+        curvature equal the weights.
 
     Raises:
         ArgumentError: shapes do not fit, or `direction` is zero or not finite.
@@ -118,6 +119,8 @@ def blame(op: Any, direction: ArrayLike, blocks: list[Block], rows: int = 5) -> 
 
     Cost: three products, two of them to check the operator. Guarantee: the shares add up to 1 within rounding; where
     dᵀHd is 0 within rounding they are those of the direction itself.
+
+    Source: dᵀHd = Σ over blocks of d_bᵀ(Hd)_b, exact by linearity.
     """
     products = Products(op)
     H = products.op

@@ -94,6 +94,9 @@ def eigenpairs(
         max_products: most products; None: until done.
         progress: called as progress(products, expected total).
 
+    Returns:
+        Eigenpairs: values (k,) in units of H, vectors (n, k), true residuals, intervals, and whether any is missing.
+
     Guarantee: each of `intervals` holds an eigenvalue; with `complete` they are all that there are at that end.
 
     Raises:
@@ -101,7 +104,7 @@ def eigenpairs(
         BudgetError: no basis fits, or max_products allows no answer at all.
         OperatorError: the products are not those of a symmetric operator.
         NonFiniteError: a product, or `start`, holds NaN or infinity.
-        NonDeterministicError: with three vectors only, products differ in the second run.
+        NonDeterministicError: the same product came out different twice.
 
     Warns:
         ConvergenceWarning: the true residuals stay above `tolerance`, because the products are less exact or

@@ -54,7 +54,7 @@ def trace(
             which the number of all of them follows (Stein's two stages: the interval keeps its confidence). XTrace:
             vectors are added until the interval is narrow enough. None: as given by `probes`.
         method: "hutch++", whose t-interval has just its confidence, or "xtrace", whose interval by the jackknife has
-            that or more (measured at 90 %: 91 to 100 %, one to four times as wide as need be).
+            that or more (measured at 90 %: 91 to 100 %, mostly one to four times as wide as need be).
         sketch: of Hutch++, vectors of the sketch; each costs two products. None: 32.
         probes: random vectors. Hutch++: at least 2, one product each; None: 32. XTrace: at least 4, two products each;
             None: 48.
@@ -67,7 +67,10 @@ def trace(
 
     Returns:
         Estimate with `.value`, `.interval`, `.products`. The interval of Hutch++ is that of Student's t: exact for
-        normal samples, to which sums of many eigenvalues come close.
+        normal samples, to which sums of many eigenvalues come close. All in units of H.
+
+    Guarantee: the interval holds tr H with `confidence` (Hutch++: as far as samples are normal; XTrace: the jackknife's
+    variance is on average not too small); rounding of the products widens it.
 
     Raises:
         ArgumentError, ArgumentTypeError: an argument is out of range.
@@ -157,7 +160,14 @@ def frobenius(
     ‖H‖_F² = 2·‖HQ‖_F² − ‖QᵀHQ‖_F² + ‖PHP‖_F², the last term being the mean of ‖PHPz‖² over random signs z, with Q a
     basis of the range of a sketch and of known eigenvectors, P the projection on its complement.
 
-    Args, errors and sources as `trace`.
+    Args: as `trace`.
+
+    Returns:
+        Estimate, never negative, in units of H; the interval is the root of a t-interval of the square.
+
+    Guarantee: the interval holds ‖H‖_F with `confidence`, exactly so for normal samples.
+
+    Raises: as `trace`. Source: the same.
     """
     job = _Job(op, sketch, probes, pairs, confidence, None, memory_budget, seed, progress)
     if job.direct:
@@ -215,8 +225,16 @@ def diagonal(
     What lies in the range of a sketch is computed, the rest is the mean of z∘(PHPz) over random signs z, whose
     variance is Σ_{j≠i} (PHP)ᵢⱼ².
 
-    Args, errors and sources as `trace`; the estimator is that of C. Bekas, E. Kokiopoulou, Y. Saad (2007), Appl.
-    Numer. Math. 57, 1214–1229.
+    Args: as `trace`.
+
+    Returns:
+        Diagonal: (n,) values and standard errors, float64, in units of H.
+
+    Guarantee: every entry is unbiased; `interval(confidence)` holds each by itself at that rate for normal samples
+    (measured at 90 %: 87 to 95 % of the entries).
+
+    Raises: as `trace`. Source: C. Bekas, E. Kokiopoulou, Y. Saad (2007), Appl. Numer. Math. 57, 1214–1229; the sketch
+    as in Hutch++.
     """
     job = _Job(op, sketch, probes, pairs, 0.95, None, memory_budget, seed, progress)
     n = job.products.n

@@ -34,12 +34,14 @@ def preconditioner(optimizer: Any) -> Array:
         largest, and where the rate is 0: such a parameter has had no gradient to speak of and does not move. (Taken
         literally, P = ε would call it the fastest of all; its first real gradient raises the root and ends that.)
 
+    Guarantee: exact to the rounding of the state, also where it is kept in bfloat16 or int8 (as the rule reads it).
+
     Raises:
         ArgumentError: the rule keeps no second moments (SGD, Lion, LARS), multiplies them by a trust ratio (LAMB) or
             mixes them with SGD (RMSPropWarmup); or no update has been done yet.
         ArgumentTypeError: `optimizer` is neither.
 
-    Source: J. Cohen et al. (2022), Adaptive gradient methods at the edge of stability, arXiv 2207.14484, section 2.
+    Source: J. Cohen et al. (2022), Adaptive gradient methods at the edge of stability, arXiv 2207.14484.
     """
     opt = _optimizer(optimizer)
     if opt.rule not in _ROOTS:
@@ -76,6 +78,8 @@ def preconditioned_operator(op: Any, optimizer: Any) -> HessianOperator:
     Raises:
         ArgumentError: as `preconditioner`; the sizes differ; P is not positive; `op` is not square.
         ArgumentTypeError: `optimizer` is none of these.
+
+    Source: J. Cohen et al. (2022), arXiv 2207.14484.
     """
     H = as_operator(op)
     n = int(H.shape[0])

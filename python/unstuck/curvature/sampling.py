@@ -98,10 +98,22 @@ def split_test(
         max_products: most products of the search for a direction.
         seed: of the split, the groups and the search.
 
+    Returns:
+        SplitTest: the curvature along v on the held-out samples with its standard error and one-sided bound, in units
+        of curvature (of the loss over θ²), the p-value, and v (n,).
+
+    Guarantee: if the population's curvature along v is 0 or more, `negative` is True with probability 1 − `confidence`
+    at most; exact for normal curvatures of groups, to which means of many samples come close.
+
     Raises:
         ArgumentError: the landscape has no data or couples the samples of a batch (batch norm in train mode), fewer
             than two samples are held out, an index is out of range, `direction` is zero or has a wrong shape.
+        OperatorError: the Hessian on the other samples is not symmetric, or a product has a wrong shape.
+        NonDeterministicError: the same product came out different twice.
         NonFiniteError: a curvature is NaN or infinite.
+
+    Source: sample splitting as in D. R. Cox (1975), A note on data-splitting for the evaluation of significance
+    levels, Biometrika 62, 441–444; Student's t.
     """
     check_landscape(land)
     samples = sample_count(land)
@@ -199,8 +211,17 @@ def bootstrap_ends(
         seed: of the resamples.
         progress: called as progress(done, total, text) after every resample.
 
+    Returns:
+        BootstrapEnds: both ends on the data, their intervals for the population, and those of every resample, in units
+        of curvature (of the loss over θ²).
+
+    Guarantee: the intervals have their confidence for many samples (asymptotically) and ends that stand alone; an end
+    within a cluster, where eigenvalues change places, is covered less well.
+
     Raises:
         ArgumentError: the landscape has no data or couples the samples of a batch, or an argument is out of range.
+        OperatorError: the Hessian is not symmetric, or a product has a wrong shape.
+        NonDeterministicError: the same product came out different twice.
         NonFiniteError: a product holds NaN or infinity.
 
     Source: A. C. Davison, D. V. Hinkley (1997), Bootstrap Methods and their Application, section 5.2.

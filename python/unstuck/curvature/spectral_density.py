@@ -170,6 +170,12 @@ def density(
         memory_budget: bytes; None: 1 GiB.
         progress: called as progress(done, total, text) after every step.
 
+    Returns:
+        Density: nodes (m,) in units of H and their weights; `cumulative(x)` with its band, `curve(x)` in 1/units of H.
+
+    Guarantee: at any x the band of `cumulative` holds the true share with `confidence` (exact for Gaussian probes and
+    exact products; widened by the known error of products).
+
     Raises:
         ArgumentError, ArgumentTypeError: an argument is out of range.
         BudgetError: the vectors of one step do not fit `memory_budget`.

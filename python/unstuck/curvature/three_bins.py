@@ -103,6 +103,11 @@ def minimum_ratio(
         seed: of the probes.
         progress: called as progress(done, total, text) after every step.
 
+    Returns:
+        MinimumRatio: three shares in [0, 1], each (lower, upper), and `raw`.
+
+    Guarantee: all three bounds hold together with `confidence`; with `exact` surely, up to rounding.
+
     Raises:
         ArgumentError, ArgumentTypeError: an argument is out of range.
         BudgetError: the vectors do not fit `memory_budget`.
