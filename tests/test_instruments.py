@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import threading
 
 import numpy as np
 import pytest
+import scipy.sparse
+import scipy.sparse.linalg as sl
 
 import unstuck as us
 
@@ -215,3 +218,144 @@ def test_every_answer_scales(s, dtype):
     assert verdict is expected[0] is us.Verdict.STRICT_SADDLE
     np.testing.assert_allclose(lengths, expected[1], rtol=tight, atol=tight)
     np.testing.assert_allclose(plain, expected[2], rtol=tight, atol=tight)
+
+
+# ---------------------------------------------------------------- odd operators
+
+
+def reusing(n=N):
+    """Returns the same memory every time, as a SciPy LinearOperator."""
+    d, buffer = spectrum(n), np.empty(n)
+    return sl.LinearOperator((n, n), matvec=lambda v: np.multiply(d, v.ravel(), out=buffer), dtype=float)
+
+
+def overwriting(n=N):
+    """Works on its argument."""
+    d = spectrum(n)
+    return sl.LinearOperator((n, n), matvec=lambda v: v.__imul__(d.reshape(v.shape)), dtype=float)
+
+
+ODD = {
+    "matrix": lambda d: np.diag(d),
+    "read-only": lambda d: np.broadcast_to(np.diag(d), (len(d), len(d))),
+    "Fortran": lambda d: np.asfortranarray(np.diag(d)),
+    "sparse": lambda d: scipy.sparse.csr_array(np.diag(d)),
+    "masked": lambda d: np.ma.masked_array(np.diag(d), mask=False),
+    "reusing": lambda d: reusing(len(d)),
+    "reusing, ours": lambda d: us.HessianOperator(len(d), float, reusing(len(d)).matvec),
+    "overwriting": lambda d: overwriting(len(d)),
+    "overwriting, ours": lambda d: us.HessianOperator(len(d), float, lambda v: v.__imul__(d)),
+    "lists": lambda d: us.HessianOperator(len(d), float, lambda v: list(d * v)),
+    "columns": lambda d: sl.LinearOperator((len(d), len(d)), matvec=lambda v: d[:, None] * v.reshape(-1, 1)),
+}
+
+
+@pytest.mark.parametrize("n", [2, 5, N])
+@pytest.mark.parametrize("name", ODD)
+def test_odd_operators_are_as_good_as_plain_ones(name, n):
+    d = spectrum(n)
+    op, rows = ODD[name](d), [("all", slice(0, n), (n,))]
+    np.testing.assert_allclose(c.eigenpairs(op, 2).values, np.sort(d)[:2], atol=1e-9)
+    np.testing.assert_allclose(c.trace(op, method="xtrace", confidence=0.999).interval, d.sum(), rtol=0.2)
+    assert c.frobenius(op).value == pytest.approx(np.linalg.norm(d), rel=0.1)
+    assert c.minimum_ratio(op, exact=False).negative.lower <= 1 / n <= c.minimum_ratio(op, exact=False).negative.upper
+    assert c.blame(op, np.ones(n), rows).value == pytest.approx(d.mean())
+    low, high = c.density(op, 30).cumulative(0.0)
+    assert low <= 1 / n <= high
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 2, 3, 600])
+def test_operators_of_rank_zero_and_one_and_of_one_eigenvalue(n, dtype):
+    """Their Krylov spaces end at once, which is not asymmetry."""
+    u = np.random.default_rng(n).normal(size=n)
+    for matrix, low, high in (
+        (np.zeros((n, n)), 0.0, 0.0),
+        (np.eye(n), 1.0, 1.0),
+        (np.outer(u, u), 0.0 if n > 1 else u @ u, u @ u),
+        (np.diag(np.where(np.arange(n) < n // 2, -1.0, 2.0)), -1.0 if n > 1 else 2.0, 2.0),
+    ):
+        op = matrix.astype(dtype)
+        near = {"atol": 1e-4 * max(high, 1.0) if dtype == "float32" else 1e-9 * max(high, 1.0)}
+        np.testing.assert_allclose(c.eigenpairs(op, 1).values, low, **near)
+        np.testing.assert_allclose(c.eigenpairs(op, 1, "largest").values, high, **near)
+        density = c.density(op, 20, exact=False)
+        np.testing.assert_allclose([density.nodes[0], density.nodes[-1]], [low, high], rtol=0.2, **near)
+        for exact in (True, False):
+            least, most = c.minimum_ratio(op, exact=exact).positive
+            assert least - 1e-9 <= np.mean(np.linalg.eigvalsh(matrix) > 1e-3) <= most + 1e-9
+        for method in ("hutch++", "xtrace"):
+            low_end, high_end = c.trace(op, method=method, confidence=0.999).interval
+            slack = 1e-4 * max(n, np.trace(matrix)) if dtype == "float32" else 1e-8 * max(n, np.trace(matrix))
+            assert low_end - slack <= np.trace(matrix) <= high_end + slack
+
+
+def test_numbers_at_the_end_of_their_range():
+    for scale in (1e-310, 1e-200):
+        op = scale * np.diag(spectrum())
+        assert c.trace(op).value == pytest.approx(scale * spectrum().sum(), rel=0.1)
+        assert c.minimum_ratio(op).negative == (1 / N, 1 / N)
+        assert c.eigenpairs(op, 1).values[0] == pytest.approx(-0.5 * scale)
+    huge = us.HessianOperator(N, float, lambda v: 1e200 * v)
+    for call in (c.trace, c.density, c.frobenius, c.diagonal):
+        with pytest.raises(ERRORS.NonFiniteError, match="squares overflow"):
+            call(huge)
+
+
+def test_a_long_argument_that_is_overwritten_is_noticed():
+    n = us.operators.COPIED + 1
+    op = us.HessianOperator(n, np.float32, lambda v: v.__imul__(2))
+    with pytest.raises(ERRORS.OperatorError, match="changed its argument"):
+        op @ np.ones(n, np.float32)
+    fine = us.HessianOperator(n, np.float32, lambda v: 2 * v)
+    assert (fine @ np.ones(n, np.float32) == 2).all()
+
+
+CALLS = {
+    "classify": lambda **k: us.classify(Surface(lambda v: spectrum() * v), np.zeros(N), **k),
+    "eigenpairs": lambda **k: c.eigenpairs(np.diag(spectrum()), 1, **k),
+    "trace": lambda **k: c.trace(np.diag(spectrum()), **k),
+    "frobenius": lambda **k: c.frobenius(np.diag(spectrum()), **k),
+    "diagonal": lambda **k: c.diagonal(np.diag(spectrum()), **k),
+    "density": lambda **k: c.density(np.diag(spectrum()), **k),
+    "minimum_ratio": lambda **k: c.minimum_ratio(np.diag(spectrum()), **k),
+    "log_determinant": lambda **k: c.log_determinant(np.diag(spectrum()), 2.0, **k),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_nonsense_is_named(name):
+    wrongs = [("seed", x) for x in (-1, 1.5, "x", None, True)]
+    wrongs += [("memory_budget", x) for x in (0, -1, "1G", 1e9, True)]
+    wrongs += [("progress", 3)]
+    if name == "classify":
+        wrongs += [("exact", "maybe"), ("index", 1), ("progressive", None), ("symmetries", 0)]
+    if name in ("classify", "eigenpairs", "trace", "minimum_ratio"):
+        wrongs += [("tolerance", x) for x in (-1.0, np.nan, np.inf, "x", np.ones(2))]
+    for argument, value in wrongs:
+        with pytest.raises((ERRORS.ArgumentError, ERRORS.ArgumentTypeError), match=f"`{argument}"):
+            CALLS[name](**{argument: value})
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_a_callback_raises_comes_through(name):
+    def failing(v):
+        raise RuntimeError("no product today")
+
+    calls = {**CALLS, "classify": lambda: us.classify(Surface(failing), np.zeros(N))}
+    op = us.HessianOperator(N, float, failing)
+    others = {"log_determinant": lambda: c.log_determinant(op, 1.0)}
+    with pytest.raises(RuntimeError, match="no product today"):
+        calls[name]() if name == "classify" else others.get(name, lambda: getattr(c, name)(op))()
+
+
+def test_threads_share_an_operator():
+    d = spectrum()
+    op, found = us.HessianOperator(N, float, lambda v: d * v), []
+    threads = [threading.Thread(target=lambda: found.append(c.eigenpairs(op, 2).values.tobytes())) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 5
+    assert len(set(found)) == 1

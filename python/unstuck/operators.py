@@ -134,6 +134,8 @@ def as_operator(op: Any) -> HessianOperator:
     """
     if isinstance(op, HessianOperator):
         return op
+    if isinstance(op, np.ma.MaskedArray):
+        op = np.asarray(real_array(op, "op"))
     shape = getattr(op, "shape", None)
     call = callable(op) and not hasattr(op, "__matmul__")
     if shape is None and call and hasattr(op, "n"):
@@ -153,12 +155,25 @@ def as_operator(op: Any) -> HessianOperator:
         raise ArgumentError("`op` must be real symmetric, got a complex operator; complex ones are not supported")
 
     def product(v: Array) -> Array:
-        return _real(op(v) if call else op @ v, v.shape, dtype)
+        if call:
+            return _real(op(v), v.shape, dtype)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused by name
+            return _real(op @ v, v.shape, dtype)
 
     def block(rows: Array) -> Array:
-        return np.ascontiguousarray(_real(op @ rows.T, rows.T.shape, dtype).T)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.ascontiguousarray(_real(op @ rows.T, rows.T.shape, dtype).T)
 
-    return HessianOperator(int(shape[0]), dtype, product, None if call else block)
+    single = call or _repeats_single_products(op)
+    return HessianOperator(int(shape[0]), dtype, product, None if single else block)
+
+
+def _repeats_single_products(op: Any) -> bool:
+    """A LinearOperator without block products of its own: SciPy keeps what single ones return, be it the same array."""
+    if not isinstance(op, LinearOperator):
+        return False
+    inherited = type(op)._matmat is LinearOperator._matmat
+    return inherited or getattr(op, "_CustomLinearOperator__matmat_impl", op) is None
 
 
 def _real(image: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -15,6 +15,7 @@ from ..curvature.symmetries import MIXTURES, Symmetries
 from ..errors import ArgumentError, ArgumentTypeError
 from ..landscape import Landscape
 from ..operators import HessianOperator, as_operator
+from ..ranges import Count
 from . import dense, lanczos, probes, rules
 from .ends import Ends
 from .gate import Gate, gate, norm_of, radius_at
@@ -107,6 +108,8 @@ def classify(
     """
     started = time.perf_counter()
     request = _checked(land, tolerance, confidence, max_products, exact, progress, progressive, symmetries)
+    _check_switch("index", index, (True, False))
+    Count(0).check("seed", seed)
     point = probes.finite_theta(land, theta)
     op = as_operator(land.hessian(point))
     before = op.products
@@ -184,14 +187,18 @@ def _checked(
 
 
 def _check_switches(land: Landscape, exact: bool | None, progressive: Any, symmetries: Any) -> None:
-    if not isinstance(progressive, (bool, np.bool_)):
-        raise ArgumentTypeError(f"`progressive` must be True or False, got {progressive!r}")
-    if symmetries is not None and not isinstance(symmetries, (bool, np.bool_)):
-        raise ArgumentTypeError(f"`symmetries` must be True, False or None, got {symmetries!r}")
+    _check_switch("exact", exact, (True, False, None))
+    _check_switch("progressive", progressive, (True, False))
+    _check_switch("symmetries", symmetries, (True, False, None))
     if symmetries:
         require_layers(land)
     if progressive and exact:
         raise ArgumentError("`exact=True` computes the whole spectrum, `progressive=True` avoids to: choose one")
+
+
+def _check_switch(name: str, value: Any, allowed: tuple[bool | None, ...]) -> None:
+    if not any(value is choice for choice in allowed) and not isinstance(value, np.bool_):
+        raise ArgumentTypeError(f"`{name}` must be {' or '.join(map(str, allowed))}, got {value!r}")
 
 
 @dataclass

@@ -18,7 +18,7 @@ from ..operators import HessianOperator
 from . import lanczos
 from .dense import dense_matrix
 from .plan import FEWEST, Plan, basis_plan, three_vector_plan
-from .products import LARGEST_ASYMMETRY, refuse_asymmetric
+from .products import LARGEST_ASYMMETRY, lengths, refuse_asymmetric
 from .tall_blocks import combined, gram, orthonormalised, residual_norms
 from .three_vectors import ThreeVectorRun
 
@@ -135,7 +135,7 @@ class Search:
         self.plan = Plan("matrix", self.n, "float64", 3 * 8 * self.n**2, self.request.memory)
         progress = self.request.progress
         matrix, asymmetry = dense_matrix(self.op, self.request.memory, progress)
-        self.norm = float(np.linalg.norm(matrix, axis=0).max())
+        self.norm = float(lengths(matrix).max())
         self._check_symmetry(asymmetry)
         subset = (0, self.k - 1) if self.request.sign > 0 else (self.n - self.k, self.n - 1)
         self.vectors, self.images = self.vectors[:, :0], self.images[:, :0]

@@ -279,6 +279,7 @@ class _Job:
         self.most = Count(8).check("max_products", MOST if max_products is None else max_products)
         self.seed = Count(0).check("seed", seed)
         check_progress(progress)
+        checked_budget(memory_budget)
         self.pairs, self.memory, self.progress = pairs, memory_budget, progress
         self.rng = np.random.default_rng(seed)
         self.direct = self.products.n <= min(2 * self.sketch + self.probes, self.most)

@@ -15,6 +15,7 @@ from ..ranges import BELOW_ONE, NON_NEGATIVE, Count, Range
 from .dense import ALWAYS_DENSE
 from .estimate import Estimate, t_interval
 from .measure import ProbeMeasure, Share
+from .plan import checked_budget
 from .probing import all_eigenvalues, default_probes, probe
 from .products import Products
 
@@ -83,6 +84,7 @@ def log_determinant(
     sure = BELOW_ONE.check("confidence", confidence)
     Count(0).check("seed", seed)
     check_progress(progress)
+    checked_budget(memory_budget)
     if products.n <= ALWAYS_DENSE:
         return _of_all(all_eigenvalues(products, memory_budget, progress).values, mu, products)
 

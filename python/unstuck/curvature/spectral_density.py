@@ -14,6 +14,7 @@ from ..ranges import BELOW_ONE, Count
 from ..real_array import real_array
 from .dense import ALWAYS_DENSE
 from .measure import Measure, Share
+from .plan import checked_budget
 from .probing import all_eigenvalues, default_probes, probe
 from .products import Products
 
@@ -192,6 +193,7 @@ def density(
     Count(0).check("seed", seed)
     sure = BELOW_ONE.check("confidence", confidence)
     check_progress(progress)
+    checked_budget(memory_budget)
     if exact or (exact is None and products.n <= ALWAYS_DENSE):
         known = all_eigenvalues(products, memory_budget, progress)
         return Density(*known.rule(), products.n, products.n, 0, products.done, True, sure, known)

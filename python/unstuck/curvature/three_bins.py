@@ -19,6 +19,7 @@ from ..progress import Progress, check_progress
 from ..ranges import BELOW_ONE, NON_NEGATIVE, Count
 from .eigenpairs import eigenpairs
 from .measure import Measure, ProbeMeasure, Share
+from .plan import checked_budget
 from .probing import all_eigenvalues, default_probes, probe
 from .products import Products
 
@@ -126,6 +127,7 @@ def minimum_ratio(
     most = None if max_products is None else Count(3).check("max_products", max_products)
     Count(0).check("seed", seed)
     check_progress(progress)
+    checked_budget(memory_budget)
     if exact or (exact is None and products.n <= min(CHEAP, products.n if most is None else most)):
         known = all_eigenvalues(products, memory_budget, progress)
         tau = _tolerance(given, products)
