@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .critical import Verdict, classify
 from .critical.gate import norm_of, radius_at
 from .critical.probes import finite_gradient, finite_product, finite_theta
-from .critical.procedure import FEWEST_PRODUCTS
+from .critical.request import FEWEST_PRODUCTS
 from .critical.sentence import number
 from .curvature.products import Products, gaussian
 from .errors import ArgumentError

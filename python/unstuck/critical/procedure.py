@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from ..curvature.plan import checked_budget
 from ..curvature.symmetries import MIXTURES, Symmetries
-from ..errors import ArgumentError, ArgumentTypeError
 from ..landscape import Landscape
 from ..operators import HessianOperator, as_operator
 from ..ranges import Count
@@ -21,13 +20,12 @@ from .ends import Ends
 from .gate import Gate, gate, norm_of, radius_at
 from .lines import Lines
 from .morse import Morse, certified_index
-from .quotient import judge_the_rest, known_symmetries, require_layers, without_kink
+from .quotient import judge_the_rest, known_symmetries, without_kink
+from .request import Request, check_switch, checked
 from .result import Bracket, CriticalPoint, Quotient, Verdict
 
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]
-
-FEWEST_PRODUCTS = 8
 
 
 def classify(
@@ -107,8 +105,8 @@ def classify(
     Matrix Analysis 22; the test of what is critical compares the decreases of Royer, O'Neill and Wright (2020).
     """
     started = time.perf_counter()
-    request = _checked(land, tolerance, confidence, max_products, exact, progress, progressive, symmetries)
-    _check_switch("index", index, (True, False))
+    request = checked(land, tolerance, confidence, max_products, exact, progress, progressive, symmetries)
+    check_switch("index", index, (True, False))
     Count(0).check("seed", seed)
     point = probes.finite_theta(land, theta)
     op = as_operator(land.hessian(point))
@@ -138,69 +136,6 @@ def classify(
     )
 
 
-@dataclass(frozen=True)
-class _Request:
-    whole: bool
-    budget: int
-    progressive: bool
-    limited: bool
-
-
-def _checked(
-    land: Landscape,
-    tolerance: float | None,
-    confidence: float,
-    max_products: int | None,
-    exact: bool | None,
-    progress: Any,
-    progressive: Any,
-    symmetries: Any,
-) -> _Request:
-    """Arguments in range, and the way to go."""
-    for name in ("n", "dtype", "loss", "gradient", "hessian"):
-        if not hasattr(land, name):
-            raise ArgumentTypeError(f"`land` must be a landscape, got {type(land).__name__} without `{name}`")
-    for name, value in (("tolerance", tolerance), ("confidence", confidence)):
-        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-        if not number and not (name == "tolerance" and value is None):
-            raise ArgumentTypeError(f"`{name}` must be a number, got {value!r}")
-    if tolerance is not None and not 0.0 <= tolerance < np.inf:
-        raise ArgumentError(f"`tolerance` must be a curvature ≥ 0 or None, got {tolerance!r}")
-    if not 0.0 < confidence < 1.0:
-        raise ArgumentError(f"`confidence` must lie strictly between 0 and 1, got {confidence!r}")
-    if max_products is not None and (
-        isinstance(max_products, bool) or not hasattr(max_products, "__index__") or max_products < FEWEST_PRODUCTS
-    ):
-        raise ArgumentError(f"`max_products` must be an integer ≥ {FEWEST_PRODUCTS} or None, got {max_products!r}")
-    if progress is not None and not callable(progress):
-        raise ArgumentTypeError(f"`progress` must be callable or None, got {type(progress).__name__}")
-    _check_switches(land, exact, progressive, symmetries)
-    needed = land.n + probes.PRODUCTS + 2
-    if exact and land.n > dense.LARGEST:
-        raise ArgumentError(f"`exact=True` needs n ≤ {dense.LARGEST}, this landscape has n = {land.n}")
-    if exact and max_products is not None and max_products < needed:
-        raise ArgumentError(f"`exact=True` needs {needed} products, `max_products` allows {max_products}")
-    affordable = max_products is None or max_products >= needed
-    whole = land.n < 3 or (exact if exact is not None else land.n <= dense.DEFAULT and affordable)
-    budget = max_products if max_products is not None else lanczos.PRODUCTS
-    return _Request(whole, budget, bool(progressive) and land.n >= 3, max_products is not None)
-
-
-def _check_switches(land: Landscape, exact: bool | None, progressive: Any, symmetries: Any) -> None:
-    _check_switch("exact", exact, (True, False, None))
-    _check_switch("progressive", progressive, (True, False))
-    _check_switch("symmetries", symmetries, (True, False, None))
-    if symmetries:
-        require_layers(land)
-    if progressive and exact:
-        raise ArgumentError("`exact=True` computes the whole spectrum, `progressive=True` avoids to: choose one")
-
-
-def _check_switch(name: str, value: Any, allowed: tuple[bool | None, ...]) -> None:
-    if not any(value is choice for choice in allowed) and not isinstance(value, np.bool_):
-        raise ArgumentTypeError(f"`{name}` must be {' or '.join(map(str, allowed))}, got {value!r}")
-
-
 @dataclass
 class _Search:
     """From what is asked for to the ends of the spectrum and what they mean.
@@ -215,7 +150,7 @@ class _Search:
     op: HessianOperator
     probe: probes.Probe
     goal: lanczos.Goal
-    request: _Request
+    request: Request
     memory: int
     rng: np.random.Generator
     progress: Progress | None
