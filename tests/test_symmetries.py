@@ -177,3 +177,133 @@ def test_named_planes(kind):
         us.plot.surface(land, directions="nonsense")
     with pytest.raises(us.errors.ArgumentError, match="three points"):
         us.plot.surface(land, directions="paths")
+
+
+NORMALISED = {
+    "batch norm": (nn.BatchNorm, {"biases that": 4, "weights whose": 4}),
+    "layer norm": (nn.LayerNorm, {"means that": 6, "weights whose": 1}),
+    "rms norm": (nn.RMSNorm, {"weights whose": 1}),
+    "convolution": (nn.BatchNorm, {"biases that": 3, "weights whose": 3}),
+}
+
+
+@pytest.mark.parametrize("name", NORMALISED)
+def test_what_a_normalisation_removes(name):
+    norm, expected = NORMALISED[name]
+    layers, shape = [nn.Linear(5, 4), norm(4), nn.Tanh(), nn.Linear(4, 3)], (5,)
+    if name == "convolution":
+        layers, shape = [nn.Conv2d(1, 3, 2), norm(3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 3)], (1, 3, 3)
+    land = problem(layers, shape, mode="train", samples=60)
+    theta = us.find_critical(land, land.theta.copy()).theta
+    found = us.curvature.symmetries(land, theta)
+    counted = names(found)
+    assert {key: counted.get(key) for key in expected} == expected
+    H = dense(land, theta)
+    assert np.linalg.norm(H @ found.basis, 2) == pytest.approx(found.residual, rel=1e-6, abs=1e-12)
+    assert found.residual <= 1e-4 * np.linalg.norm(H, 2)
+    assert (np.abs(np.linalg.eigvalsh(H)) <= 1e-4 * np.linalg.norm(H, 2)).sum() >= found.count
+    np.testing.assert_allclose(found.basis.T @ found.basis, np.eye(found.count), atol=1e-9)
+
+
+def test_many_unused_inputs_cost_neither_memory_nor_products():
+    """784 pixels of which 400 are always 0: 400·128 single parameters, and no matrix of them."""
+    rng = np.random.default_rng(0)
+    net = nn.Network(nn.Linear(784, 128), nn.Tanh(), nn.Linear(128, 10), input_shape=(784,), seed=0)
+    X = rng.normal(size=(64, 784)).astype("float32")
+    X[:, :400] = 0.0
+    land = us.NetworkLandscape(net, nn.CrossEntropy(), X, np.arange(64) % 10)
+    found = us.curvature.symmetries(land)
+    assert names(found) == {"inputs that": 400 * 128, "logits that": 129}
+    assert found.residual <= 1e-5
+    H = land.hessian(land.theta)
+    rows = rng.normal(size=(3, land.n))
+    outside = found.apart(rows)
+    assert np.linalg.norm(H @ (rows - outside).T.astype("float32"), axis=0).max() <= 1e-4
+    deflated = found.deflate(H)
+    v = rng.normal(size=land.n).astype("float32")
+    np.testing.assert_allclose(deflated @ v, H @ v, atol=1e-4)
+
+
+def regression():
+    """(land, θ) at the minimum of a softmax regression with an unused input; its flat directions are all symmetries."""
+    land = problem([nn.Linear(6, 3)], (6,), samples=200, columns=(2,))
+    return land, us.find_critical(land, land.theta.copy(), tolerance=1e-9).theta
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_classify_explains_flat_directions_and_judges_the_others(exact):
+    land, theta = regression()
+    cp = us.classify(land, theta, symmetries=True, exact=exact)
+    assert cp.verdict is us.Verdict.DEGENERATE
+    assert cp.symmetries.count == 7 + 2
+    assert cp.flat == (9 if exact else None)
+    assert cp.quotient.verdict is us.Verdict.LOCAL_MINIMUM
+    assert cp.quotient.directions == 21 - 9
+    values = np.linalg.eigvalsh(dense(land, theta))  # of which the first nine are zero
+    assert np.abs(values[:9]).max() < 1e-12
+    assert cp.quotient.lambda_min.lower <= values[9] <= cp.quotient.lambda_min.upper + 1e-12
+    assert cp.quotient.lambda_max.lower - 1e-12 <= values[-1] <= cp.quotient.lambda_max.upper + 1e-12
+    assert "flat by construction (7 by logits" in str(cp)
+    assert "all 9 flat directions" in str(cp) or not exact
+    assert "a local minimum up to these symmetries" in str(cp)
+    assert "Flat by construction</th><td>9 of 21" in cp._repr_html_()
+    assert any(fact.label == "Flat by construction" for fact in cp.facts())
+
+
+def test_they_are_counted_unasked_where_that_is_cheap_and_never_when_told_not_to():
+    land, theta = regression()
+    cp = us.classify(land, theta)
+    assert cp.symmetries.count == 9
+    assert cp.quotient is None
+    assert cp.products == 26  # none for the symmetries: the spectrum is known
+    assert us.classify(land, theta, symmetries=False).symmetries is None
+    assert us.classify(land, theta, exact=False).symmetries is None  # six products would be a fifth of all
+    assert us.classify(land).symmetries is None  # not critical
+    assert us.classify(land, theta, symmetries=True, max_products=26).products <= 26 + 6
+
+
+def test_other_flat_directions_leave_the_rest_degenerate():
+    land = problem([nn.Linear(4, 3), nn.Identity(), nn.Linear(3, 2)], (4,), outputs=2, loss=nn.MSE())
+    net = land.net
+    land = us.NetworkLandscape(net, nn.MSE(), land.X, net.predict(land.X))
+    cp = us.classify(land, symmetries=True)
+    # units may be mixed by any matrix (9 directions), of which scalings are 3; that is no family
+    assert cp.symmetries.count == 3
+    assert cp.flat >= 9
+    assert cp.quotient.verdict is us.Verdict.DEGENERATE
+    assert "others are flat, too" in str(cp)
+
+
+def test_a_kink_makes_no_minimum_of_the_rest():
+    rng = np.random.default_rng(0)
+    net = nn.Network(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1), input_shape=(3,), seed=0, dtype="float64")
+    X = rng.normal(size=(50, 3))
+    X[0] = 0.0
+    net.block("0.bias")[:] = 0.0  # sample 0 sits at the kink of every unit
+    land = us.NetworkLandscape(net, nn.MSE(), X, net.predict(X))
+    cp = us.classify(land, symmetries=True)
+    assert cp.quotient is None or cp.quotient.verdict is us.Verdict.DEGENERATE
+
+
+def test_a_saddle_names_them_when_asked():
+    land = problem([nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)])
+    theta = np.zeros(land.n)
+    theta[-3:] = np.log(np.bincount(land.y) / 40)
+    cp = us.classify(land, theta, symmetries=True)
+    assert cp.verdict is us.Verdict.STRICT_SADDLE
+    assert cp.symmetries.count == 5
+    assert cp.quotient is None
+    assert us.classify(land, theta).symmetries is None
+
+
+def test_symmetries_of_what_is_no_network_are_refused():
+    bowl = us.FunctionLandscape(lambda w: float(w @ w), lambda w: 2 * w, n=3)
+    with pytest.raises(us.errors.ArgumentError, match="NetworkLandscape"):
+        us.classify(bowl, np.zeros(3), symmetries=True)
+    with pytest.raises(us.errors.ArgumentTypeError, match="`symmetries`"):
+        us.classify(bowl, np.zeros(3), symmetries="yes")
+    land, theta = regression()
+    decayed = us.NetworkLandscape(land.net, nn.CrossEntropy(), land.X, land.y, l2=0.1)
+    cp = us.classify(decayed, us.find_critical(decayed, theta).theta, symmetries=True)
+    assert cp.verdict is us.Verdict.LOCAL_MINIMUM
+    assert cp.symmetries.count == 0

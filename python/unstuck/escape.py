@@ -88,7 +88,9 @@ def escape(land: Landscape, theta: Array, cp: CriticalPoint) -> Escape:
         cp: answer of `classify` at theta, with a direction.
 
     Returns:
-        An `Escape`; its loss_after is never above loss_before, whatever happens.
+        An `Escape`: the new point (n,), losses and decreases in units of the loss, `step` in those of θ.
+
+    Guarantee: loss_after is never above loss_before, whatever happens.
 
     Raises:
         ArgumentError: `cp` has no direction of negative curvature, or none at this theta.

@@ -154,7 +154,7 @@ class FunctionLandscape:
         if self._hvp is not None:
             hvp = self._hvp
             return HessianOperator(
-                self.n, self.dtype, lambda v: self._as_vector(hvp(point.copy(), v.copy()), "hvp", point)
+                self.n, self.dtype, lambda v: self._as_vector(hvp(point.copy(), v.copy()), "hvp", point), trusted=True
             )
         return HessianOperator(
             self.n,
@@ -162,6 +162,7 @@ class FunctionLandscape:
             lambda v: self._difference(point, v, 1.0),
             exact=False,
             noise=self._difference_noise(point),
+            trusted=True,
         )
 
     def _difference(self, point: Array, v: Array, widen: float) -> Array:

@@ -205,7 +205,9 @@ class NetworkLandscape:
             if "memory_budget" in str(error):
                 raise BudgetError(str(error)) from None
             raise
-        return HessianOperator(self.n, self.dtype, lambda v: core.apply(v[None])[0], core.apply, plan=core.plan)
+        return HessianOperator(
+            self.n, self.dtype, lambda v: core.apply(v[None])[0], core.apply, plan=core.plan, trusted=True
+        )
 
     def follow_hessian(
         self, theta: Any, batch: Any, ends: list[Any], accuracy: float, most: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from .errors import ArgumentError
+from .errors import ArgumentError, OperatorError
 from .real_array import plain, real_array
 
 Array = NDArray[Any]
+
+COPIED = 1 << 20  # entries of an argument up to which foreign products get a copy
 
 
 class HessianOperator(LinearOperator):  # type: ignore[misc]  # scipy ships no types
@@ -26,9 +29,15 @@ class HessianOperator(LinearOperator):  # type: ignore[misc]  # scipy ships no t
         exact: True when products are exact up to rounding, False for difference quotients.
         noise: absolute error of vᵀHv for a unit vector v that is known beforehand, in units of H; 0 if only rounding.
         plan: how the memory budget is spent, for reports.
+        trusted: `product` and `block` return new arrays of the right shape and leave their argument alone. Otherwise
+            they are given copies (above a million entries, held to it), and what they return is looked at and copied
+            where they may use it again.
 
     Attributes:
         products: how many matrix-vector products have been asked for so far.
+
+    Raises, from every product:
+        OperatorError: it is not real or has a wrong shape, or a long argument was changed.
     """
 
     def __init__(
@@ -41,8 +50,10 @@ class HessianOperator(LinearOperator):  # type: ignore[misc]  # scipy ships no t
         exact: bool = True,
         noise: float = 0.0,
         plan: dict[str, Any] | None = None,
+        trusted: bool = False,
     ) -> None:
         super().__init__(np.dtype(dtype), (n, n))
+        self._trusted = trusted
         self._product = product
         self._block = block
         self.exact = exact
@@ -53,14 +64,33 @@ class HessianOperator(LinearOperator):  # type: ignore[misc]  # scipy ships no t
     def _matvec(self, v: Array) -> Array:
         vector = plain(real_array(v, "v").reshape(-1), self.dtype)
         self.products += 1
-        return self._product(vector)
+        return self._product(vector) if self._trusted else self._guarded(self._product, vector)
 
     def _matmat(self, block: Array) -> Array:
         rows = plain(real_array(block, "v").T, self.dtype)
         if self._block is None:
             return np.stack([self._matvec(row) for row in rows], axis=1)
         self.products += rows.shape[0]
-        return self._block(rows).T
+        return (self._block(rows) if self._trusted else self._guarded(self._block, rows)).T
+
+    def _guarded(self, product: Callable[[Array], Array], argument: Array) -> Array:
+        """The product of a foreign function, which may change its argument and return the same memory every time."""
+        if argument.size <= COPIED:
+            image = product(argument.copy())
+        else:
+            before = float(argument.sum(dtype=np.float64))
+            image = product(argument)
+            if float(argument.sum(dtype=np.float64)) != before:
+                raise OperatorError("a product of `op` changed its argument: let it work on a copy")
+        image = np.asarray(image)
+        if image.shape != argument.shape or image.dtype.kind not in "fiu":
+            shape = argument.shape[::-1]
+            raise OperatorError(
+                f"a product of `op` must be real, of shape {shape}, got {image.dtype} of shape {image.shape[::-1]}"
+            )
+        if image.base is not None or _references(image) > _OWN:
+            image = image.copy()
+        return image
 
     def dot(self, x: Any) -> Any:
         """H·x for a vector, a block, a number or another operator."""
@@ -79,6 +109,19 @@ class HessianOperator(LinearOperator):  # type: ignore[misc]  # scipy ships no t
         return self
 
 
+def _references(array: Array) -> int:
+    return sys.getrefcount(array)
+
+
+def _own_references() -> int:
+    """What `_references` counts of an array that only the caller's variable holds, in this version of Python."""
+    image = np.empty(1)
+    return _references(image)
+
+
+_OWN = _own_references()
+
+
 def as_operator(op: Any) -> HessianOperator:
     """Any symmetric operator as a HessianOperator: one of ours, a SciPy LinearOperator, a NumPy matrix, or a function.
 
@@ -91,6 +134,8 @@ def as_operator(op: Any) -> HessianOperator:
     """
     if isinstance(op, HessianOperator):
         return op
+    if isinstance(op, np.ma.MaskedArray):
+        op = np.asarray(real_array(op, "op"))
     shape = getattr(op, "shape", None)
     call = callable(op) and not hasattr(op, "__matmul__")
     if shape is None and call and hasattr(op, "n"):
@@ -110,9 +155,33 @@ def as_operator(op: Any) -> HessianOperator:
         raise ArgumentError("`op` must be real symmetric, got a complex operator; complex ones are not supported")
 
     def product(v: Array) -> Array:
-        return np.asarray(op(v) if call else op @ v, dtype=dtype).reshape(-1)
+        if call:
+            return _real(op(v), v.shape, dtype)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused by name
+            return _real(op @ v, v.shape, dtype)
 
     def block(rows: Array) -> Array:
-        return np.ascontiguousarray(np.asarray(op @ rows.T, dtype=dtype).T)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.ascontiguousarray(_real(op @ rows.T, rows.T.shape, dtype).T)
 
-    return HessianOperator(int(shape[0]), dtype, product, None if call else block)
+    single = call or _repeats_single_products(op)
+    return HessianOperator(int(shape[0]), dtype, product, None if single else block)
+
+
+def _repeats_single_products(op: Any) -> bool:
+    """A LinearOperator without block products of its own: SciPy keeps what single ones return, be it the same array."""
+    if not isinstance(op, LinearOperator):
+        return False
+    inherited = type(op)._matmat is LinearOperator._matmat
+    return inherited or getattr(op, "_CustomLinearOperator__matmat_impl", op) is None
+
+
+def _real(image: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """A foreign product as an array; a column, or a matrix of one row, is a vector."""
+    array = np.asarray(image)
+    if len(shape) == 1 and array.ndim == 2 and array.size == shape[0]:
+        array = array.reshape(-1)
+    if array.dtype.kind not in "fiub" or array.shape != shape:
+        raise OperatorError(f"a product of `op` must be real, of shape {shape}, got {array.dtype} of {array.shape}")
+    with np.errstate(over="ignore"):
+        return array.astype(dtype, copy=False)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from .critical import Verdict, classify
 from .critical.gate import norm_of, radius_at
 from .critical.probes import finite_gradient, finite_product, finite_theta
-from .critical.procedure import FEWEST_PRODUCTS
+from .critical.request import FEWEST_PRODUCTS
 from .critical.sentence import number
+from .curvature.products import Products, gaussian
 from .errors import ArgumentError
 from .landscape import Landscape, check_landscape
 from .minres import minres
@@ -85,12 +86,21 @@ def find_critical(
         progress: called as progress(products, max_products) after every step.
 
     Returns:
-        A `Critical`; look at `converged`: failures are answers too (½‖∇L‖² has minima of its own, where H·g = 0).
+        A `Critical`: the point (n,) and ‖∇L‖ there, in units of the loss over θ; look at `converged`: failures are
+        answers too (½‖∇L‖² has minima of its own, where H·g = 0).
+
+    Guarantee: ‖∇L‖ never grows; `converged` says that it is as small as asked for, or that `classify` calls the point
+    critical.
 
     Raises:
         ArgumentError: an unknown method, or a tolerance or budget that is not positive.
         ArgumentTypeError: an argument of a wrong type.
-        NonFiniteError: the start, or loss or gradient there, is not finite.
+        NonFiniteError: the start, or loss, gradient or a product there, is not finite.
+        NonDeterministicError: the same product at the start came out different twice.
+        OperatorError: the operator there is not symmetric, or a callback returned a wrong size.
+
+    Source: C. C. Paige, M. A. Saunders (1975), MINRES, SIAM J. Numer. Anal. 12, 617–629; Newton's method on ½‖∇L‖² as
+    in C. G. Frye et al. (2019), arXiv 1901.10603.
     """
     if method not in METHODS:
         raise ArgumentError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}")
@@ -101,6 +111,8 @@ def find_critical(
     if isinstance(max_products, bool) or not isinstance(max_products, (int, np.integer)) or max_products < 1:
         raise ArgumentError(f"`max_products` must be a positive integer, got {max_products!r}")
     search = _Search(land, finite_theta(land, theta), int(max_products))
+    if search.budget >= _FEWEST_PER_SOLVE:
+        search.check_operator()
     propose = search.newton if method == "newton" else _LimitedMemory(search).propose
     return search.run(propose, tolerance, progress)
 
@@ -126,6 +138,14 @@ class _Search:
         self.norms: deque[float] = deque([0.0], maxlen=10)  # lower bounds of ‖H‖ at the latest points
         self.products = 0
         self._operator: HessianOperator | None = None
+
+    def check_operator(self) -> None:
+        """One product twice, and another for symmetry, at the start."""
+        self._operator = as_operator(self.land.hessian(self.theta))
+        rng = np.random.default_rng(0)
+        held = Products(self._operator)
+        held.first(gaussian(rng, 1, self.land.n, self._operator.dtype), rng)
+        self.products += held.done
 
     def product(self, v: Array) -> Array:
         """H·v at the current point, in float64."""

@@ -15,7 +15,7 @@ from ..curvature.plan import Plan
 from ..errors import OperatorError
 from ..landscape import Landscape
 from ..operators import HessianOperator
-from .ends import Ends, rayleigh
+from .ends import Ends, product_rounding, rayleigh
 from .gate import norm_of
 from .probes import asymmetric
 
@@ -45,7 +45,8 @@ def whole_spectrum(
     values, vectors = eigenvalues_and_vectors(symmetric)
     ends = [rayleigh(land, theta, op, vectors[:, i]) for i in (0, -1)]
     misses = [abs(ends[i].value - values[i]) for i in (0, -1)]
-    noise = max(noise, skew, *misses, *(end.noise for end in ends))
+    rounding = product_rounding(op, max(abs(values[0]), abs(values[-1])))
+    noise = max(noise, rounding, skew, *misses, *(end.noise for end in ends))
     # backward error of the eigensolver: n·u·‖H‖ is generous
     error = 2 * noise + op.shape[0] * float(np.finfo(float).eps) * max(abs(values[0]), abs(values[-1]))
     return Ends(

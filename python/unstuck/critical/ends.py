@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
 
 from ..curvature.plan import Plan
+from ..curvature.tall_blocks import gram
+from ..errors import NonFiniteError
 from ..landscape import Landscape
 from ..operators import HessianOperator
 from .directional import slope_at
@@ -90,6 +93,26 @@ def rayleigh(land: Landscape, theta: Array, op: HessianOperator, y: Array) -> Qu
     product = finite_product(op, rounded).astype(np.float64) / size
     value = float((wide / size) @ product)
     return Quotient(value, 0.0 if op.exact else difference_noise(land, theta, wide / size, value), product)
+
+
+def rayleigh_ritz(op: HessianOperator, vectors: Array) -> tuple[Array, Array, Array, Array]:
+    """Values, ascending; the weights of their vectors; the vectors as the operator saw them, and their products.
+
+    Raises:
+        NonFiniteError: a product is not finite.
+    """
+    rounded = np.asfortranarray(vectors, dtype=op.dtype)
+    products = np.asarray(op @ rounded)
+    if not np.isfinite(products).all():
+        raise NonFiniteError("a Hessian product at `theta` is not finite (NaN or infinity)")
+    projected = gram(rounded, products)
+    values, weights = scipy.linalg.eigh((projected + projected.T) / 2, gram(rounded, rounded))
+    return values, weights, rounded, products
+
+
+def product_rounding(op: HessianOperator, norm: float) -> float:
+    """u·‖H‖: storing Hv in the operator's type may change vᵀHv by as much, for unit v."""
+    return 0.5 * float(np.finfo(op.dtype).eps) * norm
 
 
 def difference_noise(land: Landscape, theta: Array, v: Array, value: float) -> float:

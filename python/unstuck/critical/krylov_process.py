@@ -24,9 +24,11 @@ _FAR_VECTORS = 6  # of float64, that verification and the look along a line hold
 
 
 def krylov_process(
-    op: HessianOperator, memory: int, most: int, rng: np.random.Generator
+    op: HessianOperator, memory: int, most: int, rng: np.random.Generator, start: Array | None = None
 ) -> BasisProcess | ThreeVectorProcess:
     """A run of at most `most` steps within `memory` bytes: full basis, thick restarts, or three vectors.
+
+    `start` takes the place of a Gaussian vector (n,), and certificates with it; without a basis it is not used.
 
     Raises:
         BudgetError: not even three vectors fit.
@@ -41,7 +43,7 @@ def krylov_process(
         work = n * (8 * _FAR_VECTORS + 5 * size)
         plan = basis_plan(n, op.dtype, memory, work=work, fewest=fewest, most=most)
     if plan is not None:
-        return BasisProcess(op, plan, verified, rng)
+        return BasisProcess(op, plan, verified, rng, start)
     plan = three_vector_plan(n, op.dtype, memory, work=n * 8 * 3)
     if plan is None:
         needed = n * (3 * size + 24)
@@ -64,10 +66,18 @@ class BasisProcess:
 
     replay = 0
 
-    def __init__(self, op: HessianOperator, plan: Plan, most_verified: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        op: HessianOperator,
+        plan: Plan,
+        most_verified: int,
+        rng: np.random.Generator,
+        start: Array | None = None,
+    ) -> None:
         self.op, self.plan, self.most_verified, self.rng = op, plan, most_verified, rng
         n = int(op.shape[0])
-        self.state = _core.Lanczos(n, plan.dtype, plan.vectors, rng.standard_normal(n))
+        first = rng.standard_normal(n) if start is None else start
+        self.state = _core.Lanczos(n, plan.dtype, plan.vectors, first)
         self._frobenius = 0.0  # of T over all cycles
 
     @property

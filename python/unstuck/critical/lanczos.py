@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from ..certificate import certifier
-from ..curvature.tall_blocks import combined, gram
-from ..errors import NonFiniteError, OperatorError
+from ..curvature.tall_blocks import combined
+from ..errors import OperatorError
 from ..landscape import Landscape
 from ..operators import HessianOperator
-from .ends import Ends, difference_noise, rayleigh
+from .ends import Ends, difference_noise, product_rounding, rayleigh, rayleigh_ritz
 from .gate import norm_of
 from .krylov_process import krylov_process
 from .probes import asymmetric
 from .rules import is_noise, tolerance_for
+
+if TYPE_CHECKING:
+    from .progressive import Proved
 
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]
@@ -70,34 +72,21 @@ class _View:
         return max(abs(self.lower), abs(self.upper))
 
 
-def both_ends(
-    land: Landscape,
-    theta: Array,
-    op: HessianOperator,
-    goal: Goal,
-    budget: int,
-    memory: int,
-    rng: np.random.Generator,
-    progress: Progress | None,
-) -> Ends:
-    """Lanczos from a Gaussian start until the goal is met or `budget` products are used, verification included.
+class Run:
+    """One Lanczos state from a Gaussian start, the noise known so far, and the rules for stopping.
+
+    Args:
+        land: the landscape.
+        theta: the point (n,).
+        op: its Hessian.
+        goal: what has to be found out.
+        budget: most products, verification included.
+        memory: bytes for vectors.
+        rng: draws the start.
 
     Raises:
         BudgetError: not even three vectors fit `memory` bytes.
-        NonFiniteError: a product is not finite.
-        OperatorError: fresh products contradict the run: the operator is not symmetric.
     """
-    run = _Run(land, theta, op, goal, budget, memory, rng)
-    while True:
-        run.advance(progress)
-        ends = run.verified()
-        # verification may have found more noise: what was settled before may be open again
-        if run.finished or run.settled(run.look()):
-            return ends
-
-
-class _Run:
-    """One Lanczos state, the noise known so far, and the rules for stopping."""
 
     def __init__(
         self,
@@ -116,6 +105,45 @@ class _Run:
         most = max(min(int(op.shape[0]), budget - self.kept), _FEWEST_STEPS)
         self.process = krylov_process(op, memory, most, rng)
         self.history: list[tuple[int, float]] = []
+        self._known: Proved | None = None
+
+    def ends(self, progress: Progress | None) -> Ends:
+        """Steps until the goal is met or the products are used up, then both ends by fresh products.
+
+        Raises:
+            NonFiniteError: a product is not finite.
+            OperatorError: fresh products contradict the run: the operator is not symmetric.
+        """
+        while True:
+            self.advance(progress)
+            if self._known is not None and self._proves_saddle(self._known, self.look()):
+                return self._proved_ends(self._known)
+            ends = self.verified()
+            # verification may have found more noise: what was settled before may be open again
+            if self.finished or self.settled(self.look()):
+                return ends
+
+    @property
+    def left(self) -> int:
+        """Products that may still be used."""
+        return self.end - int(self.op.products)
+
+    def suggest(self, vectors: Array) -> bool:
+        """Directions (n, q) found elsewhere: do they bend down, and up, by more than τ here? As many products."""
+        from .progressive import proved
+
+        if self.left <= vectors.shape[1] + _FEWEST_STEPS + self.kept:
+            return False
+        known = proved(self.land, self.theta, self.op, vectors)
+        self.noise = max(self.noise, known.noise)
+        tau = tolerance_for(self.goal.tolerance, max(abs(known.low), abs(known.high)), self.noise, 0.0)
+        self._known = known if known.low < -tau and known.high > tau else None
+        return self._known is not None
+
+    def forget(self) -> None:
+        """On without what was suggested."""
+        self._known = None
+        self.history.clear()
 
     @property
     def finished(self) -> bool:
@@ -150,7 +178,7 @@ class _Run:
 
     def _due(self) -> bool:
         """Every five steps, later every tenth part; and when the first Ritz value below the noise shows."""
-        if not self.history:
+        if not self.history or self._known is not None:
             return True
         k, low = self.history[-1]
         floor = -4.0 * self.noise
@@ -158,8 +186,11 @@ class _Run:
         return bool(steps - k >= max(_EVERY, k // 10) or (low >= floor and self.process.state.count_below(floor)))
 
     def look(self) -> _View:
+        """Where both ends stand now."""
         state, delta = self.process.state, self.goal.delta / 2
         low, high = self.process.ends()
+        if self._known is not None:
+            low, high = min(low, self._known.low), max(high, self._known.high)
         error = self.process.error(self.noise, max(abs(low), abs(high)))
         # the best bounds of all steps would hold as well; measured on six kinds of spectra, n = 1,000 and 20,000, they
         # are the last ones, or closer by at most 3e-4 of the spectrum's width: not worth a second record
@@ -170,11 +201,13 @@ class _Run:
             high=high,
             upper=float(state.certificate_upper(delta)) + error,
             error=error,
-            noise=self.noise,
+            noise=max(self.noise, product_rounding(self.op, max(abs(low), abs(high)))),
         )
 
     def settled(self, view: _View) -> bool:
         """A verdict follows from this view, whatever further steps would show."""
+        if self._known is not None and self._proves_saddle(self._known, view):
+            return True
         asked = self.goal.tolerance
         inner = (1.0 - _MARGIN) * tolerance_for(asked, view.norm, view.noise, view.error)
         outer = (1.0 + _MARGIN) * tolerance_for(asked, view.largest_norm, view.noise, view.error)
@@ -188,6 +221,11 @@ class _Run:
         if view.low < -outer and (view.high > outer or view.upper <= inner):
             return norm_known and self._at_rest(view)
         return False
+
+    def _proves_saddle(self, known: Proved, view: _View) -> bool:
+        """Both signs exceed τ whatever ‖H‖ is, up to its certified bound."""
+        tau = (1.0 + _MARGIN) * tolerance_for(self.goal.tolerance, view.largest_norm, view.noise, view.error)
+        return known.low < -tau and known.high > tau
 
     def _hopeless(self, view: _View, tolerance: float) -> bool:
         """The gradient is too large whatever λ_min and M are: ‖g‖²/(2‖H‖) > ½r²·max(τ, −λ_min)."""
@@ -231,11 +269,33 @@ class _Run:
             error=view.error,
             slack=0.0 if op.exact else self.noise,
             complete=False,
-            noise=self.noise,
+            noise=view.noise,
             certify=certifier(process.state, delta, view.error, dtype=process.plan.dtype),
             vectors=block.vectors,
             plan=process.plan,
             predict=process.predictor(view.error, delta, tau),
+        )
+
+    def _proved_ends(self, known: Proved) -> Ends:
+        """The ends that were suggested and verified, with the bounds of the steps so far."""
+        process, delta, view = self.process, self.goal.delta / 2, self.look()
+        return Ends(
+            lower=view.lower,
+            low=known.low,
+            high=known.high,
+            upper=view.upper,
+            low_vector=known.ends[0][0],
+            high_vector=known.ends[1][0],
+            low_product=known.ends[0][1],
+            high_product=known.ends[1][1],
+            values=known.values,
+            error=view.error,
+            slack=0.0 if self.op.exact else self.noise,
+            complete=False,
+            noise=view.noise,
+            certify=certifier(process.state, delta, view.error, dtype=process.plan.dtype),
+            vectors=known.vectors,
+            plan=process.plan,
         )
 
 
@@ -254,12 +314,7 @@ def _rayleigh_ritz(op: HessianOperator, vectors: Array) -> _Block:
 
     H has at least as many eigenvalues below any number as there are values below it (Courant–Fischer).
     """
-    rounded = np.asfortranarray(vectors, dtype=op.dtype)
-    products = np.asarray(op @ rounded)
-    if not np.isfinite(products).all():
-        raise NonFiniteError("a Hessian product at `theta` is not finite (NaN or infinity)")
-    projected = gram(rounded, products)
-    values, weights = scipy.linalg.eigh((projected + projected.T) / 2, gram(rounded, rounded))
+    values, weights, rounded, products = rayleigh_ritz(op, vectors)
     vectors = combined(rounded, weights, op.dtype) if rounded.shape[1] > 1 else rounded
     lowest, product = combined(rounded, weights[:, :1])[:, 0], combined(products, weights[:, :1])[:, 0]
     size = norm_of(lowest)

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..curvature.plan import checked_budget
-from ..errors import ArgumentError, ArgumentTypeError
+from ..curvature.symmetries import MIXTURES, Symmetries
 from ..landscape import Landscape
 from ..operators import HessianOperator, as_operator
+from ..ranges import Count
 from . import dense, lanczos, probes, rules
 from .ends import Ends
 from .gate import Gate, gate, norm_of, radius_at
 from .lines import Lines
 from .morse import Morse, certified_index
-from .result import Bracket, CriticalPoint, Verdict
+from .quotient import judge_the_rest, known_symmetries, without_kink
+from .request import Request, check_switch, checked
+from .result import Bracket, CriticalPoint, Quotient, Verdict
 
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]
-
-FEWEST_PRODUCTS = 8
 
 
 def classify(
@@ -38,6 +39,8 @@ def classify(
     progress: Progress | None = None,
     memory_budget: int | None = None,
     index: bool = False,
+    progressive: bool = False,
+    symmetries: bool | None = None,
 ) -> CriticalPoint:
     """What kind of point is `theta`: saddle, minimum, maximum, degenerate, or not critical at all?
 
@@ -46,6 +49,10 @@ def classify(
     Then the ends of the Hessian's spectrum: all of it for n ≤ 512 (or `exact=True`), else Lanczos from a Gaussian start
     with both ends watched; its basis is kept within `memory_budget` by thick restarts or, where not even 16 vectors
     fit, not kept at all.
+
+    With `progressive` the directions are looked for on few samples first, and tried on as many others; all the data
+    then only verify them: a pronounced saddle is proved with a dozen products of all samples. Everything else, and a
+    saddle whose negative curvature is too small to be seen in a part of the data, takes the full run as before.
 
     At a kink that was found (a unit of a ReLU network exactly at zero; a slope that jumps along an end of the
     spectrum, or along one of a few random directions before a minimum or maximum is stated) second derivatives hold on
@@ -72,12 +79,22 @@ def classify(
             landscape's own, else 1 GiB.
         index: True: go on, within `max_products`, until all directions of negative curvature are found and a fresh run
             on their complement certifies that there is no other: `index` = (q, q).
+        progressive: True: samples first. The guarantees are the same; λ_min's bracket is as wide as the few products
+            leave it. Products of fewer samples are in `sampled_products` and count towards `max_products` by their
+            share of the samples. Nothing is sampled below 128 samples or 3 parameters.
+        symmetries: True: find out which directions are flat by construction (`us.curvature.symmetries`, for networks);
+            of a DEGENERATE point, judge the others by themselves too, as `quotient`, for as many products again. None:
+            count those of a DEGENERATE network where the whole spectrum is known or that takes no more than a tenth of
+            the products. False: never.
+            What they take counts towards `max_products`, if that is given, and is left out where it does not suffice.
 
     Returns:
         A `CriticalPoint`; `str()` of it is one sentence.
 
     Raises:
-        ArgumentError: theta is missing or has a wrong shape, or an argument is out of range.
+        ArgumentError: theta is missing or has a wrong shape, an argument is out of range, or `progressive` is asked of
+            a landscape without samples, or one whose samples depend on each other (batch normalisation in training),
+            or `symmetries` of one that is no network.
         BudgetError: not even three vectors fit `memory_budget`.
         NonFiniteError: theta, the loss, the gradient or a product is not finite.
         NonDeterministicError: the same call gave two different results (dropout, shuffling).
@@ -88,22 +105,22 @@ def classify(
     Matrix Analysis 22; the test of what is critical compares the decreases of Royer, O'Neill and Wright (2020).
     """
     started = time.perf_counter()
-    request = _checked(land, tolerance, confidence, max_products, exact, progress)
+    request = checked(land, tolerance, confidence, max_products, exact, progress, progressive, symmetries)
+    check_switch("index", index, (True, False))
+    Count(0).check("seed", seed)
     point = probes.finite_theta(land, theta)
     op = as_operator(land.hessian(point))
     before = op.products
     rng = np.random.default_rng(seed)
     probe = probes.probe(land, point, op, rng)
     gradient_norm = norm_of(probe.gradient)
-    if request.whole:
-        ends = dense.whole_spectrum(land, point, op, probe.noise, progress)
-    else:
-        goal = lanczos.Goal(tolerance, gradient_norm, radius_at(point), probe.noise, 1.0 - confidence)
-        memory = checked_budget(getattr(land, "memory_budget", None) if memory_budget is None else memory_budget)
-        ends = lanczos.both_ends(land, point, op, goal, request.budget - probes.PRODUCTS, memory, rng, progress)
-    judged = _judge(land, point, op, probe, ends, tolerance)
-    left = before + request.budget - op.products
+    goal = lanczos.Goal(tolerance, gradient_norm, radius_at(point), probe.noise, 1.0 - confidence)
+    memory = checked_budget(getattr(land, "memory_budget", None) if memory_budget is None else memory_budget)
+    search = _Search(land, point, op, probe, goal, request, memory, rng, progress)
+    ends, judged = search.answer()
+    left = before + request.budget - search.shares - op.products
     morse = _morse(op, ends, judged, (1.0 - confidence, left, rng), progress) if index else None
+    flat = _flat_directions(search, ends, judged, symmetries, op.products - before)
     return _answer(
         land,
         point,
@@ -114,49 +131,71 @@ def classify(
         morse=morse,
         products=op.products - before,
         seconds=time.perf_counter() - started,
+        sampled=search.sampled,
+        flat=flat,
     )
 
 
-@dataclass(frozen=True)
-class _Request:
-    whole: bool
-    budget: int
+@dataclass
+class _Search:
+    """From what is asked for to the ends of the spectrum and what they mean.
 
+    Attributes:
+        sampled: {samples: products}, of a progressive search.
+        shares: what they cost in products with all samples.
+    """
 
-def _checked(
-    land: Landscape,
-    tolerance: float | None,
-    confidence: float,
-    max_products: int | None,
-    exact: bool | None,
-    progress: Any,
-) -> _Request:
-    """Arguments in range, and the way to go."""
-    for name in ("n", "dtype", "loss", "gradient", "hessian"):
-        if not hasattr(land, name):
-            raise ArgumentTypeError(f"`land` must be a landscape, got {type(land).__name__} without `{name}`")
-    for name, value in (("tolerance", tolerance), ("confidence", confidence)):
-        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-        if not number and not (name == "tolerance" and value is None):
-            raise ArgumentTypeError(f"`{name}` must be a number, got {value!r}")
-    if tolerance is not None and not 0.0 <= tolerance < np.inf:
-        raise ArgumentError(f"`tolerance` must be a curvature ≥ 0 or None, got {tolerance!r}")
-    if not 0.0 < confidence < 1.0:
-        raise ArgumentError(f"`confidence` must lie strictly between 0 and 1, got {confidence!r}")
-    if max_products is not None and (
-        isinstance(max_products, bool) or not hasattr(max_products, "__index__") or max_products < FEWEST_PRODUCTS
-    ):
-        raise ArgumentError(f"`max_products` must be an integer ≥ {FEWEST_PRODUCTS} or None, got {max_products!r}")
-    if progress is not None and not callable(progress):
-        raise ArgumentTypeError(f"`progress` must be callable or None, got {type(progress).__name__}")
-    needed = land.n + probes.PRODUCTS + 2
-    if exact and land.n > dense.LARGEST:
-        raise ArgumentError(f"`exact=True` needs n ≤ {dense.LARGEST}, this landscape has n = {land.n}")
-    if exact and max_products is not None and max_products < needed:
-        raise ArgumentError(f"`exact=True` needs {needed} products, `max_products` allows {max_products}")
-    affordable = max_products is None or max_products >= needed
-    whole = land.n < 3 or (exact if exact is not None else land.n <= dense.DEFAULT and affordable)
-    return _Request(whole, max_products if max_products is not None else lanczos.PRODUCTS)
+    land: Landscape
+    theta: Array
+    op: HessianOperator
+    probe: probes.Probe
+    goal: lanczos.Goal
+    request: Request
+    memory: int
+    rng: np.random.Generator
+    progress: Progress | None
+    sampled: dict[int, int] = field(default_factory=dict)
+    shares: int = 0
+
+    def answer(self) -> tuple[Ends, _Judged]:
+        """By samples, all of the spectrum, or Lanczos."""
+        if self.request.whole and not self.request.progressive:
+            return self._whole()
+        budget = self.request.budget - probes.PRODUCTS
+        run = lanczos.Run(self.land, self.theta, self.op, self.goal, budget, self.memory, self.rng)
+        if self.request.progressive:
+            found = self._from_samples(run)
+            if found is not None:
+                return found
+            if self.request.whole and run.left >= self.land.n + 2:
+                return self._whole()
+        return self._judged(run.ends(self.progress))
+
+    def _whole(self) -> tuple[Ends, _Judged]:
+        return self._judged(dense.whole_spectrum(self.land, self.theta, self.op, self.probe.noise, self.progress))
+
+    def _from_samples(self, run: lanczos.Run) -> tuple[Ends, _Judged] | None:
+        """A saddle whose directions were found on samples; None where the full data have to be looked at."""
+        from .progressive import SampledSearch
+
+        def show() -> None:
+            if self.progress is not None:
+                self.progress(self.op.products + search.cost, run.end)
+
+        search = SampledSearch(self.land, self.theta, self.goal.tolerance, self.memory, self.rng, show, run.left)
+        self.sampled = search.products
+        found = None
+        for vectors in search.suggestions():
+            if run.suggest(vectors):
+                found = self._judged(run.ends(self.progress))
+                break
+        run.forget()
+        self.shares = search.cost
+        run.end -= search.cost
+        return found if found is not None and found[1].verdict is Verdict.STRICT_SADDLE else None
+
+    def _judged(self, ends: Ends) -> tuple[Ends, _Judged]:
+        return ends, _judge(self.land, self.theta, self.op, self.probe, ends, self.goal.tolerance)
 
 
 @dataclass(frozen=True)
@@ -195,6 +234,8 @@ def _answer(
     morse: Morse | None,
     products: int,
     seconds: float,
+    sampled: dict[int, int],
+    flat: tuple[Symmetries | None, Quotient | None],
 ) -> CriticalPoint:
     tau, verdict = judged.tolerance, judged.verdict
     down = ends.low < -tau
@@ -214,6 +255,7 @@ def _answer(
         tolerance=tau,
         gradient_norm=norm_of(probe.gradient),
         products=products,
+        sampled_products=sampled,
         seconds=seconds,
         kink=judged.kink,
         confidence=1.0 if ends.complete else confidence,
@@ -229,7 +271,31 @@ def _answer(
         further_products=rules.further_products(ends, tau) if verdict is Verdict.UNDECIDED else None,
         plan=ends.plan,
         index_certificate=None if morse is None else morse.certificate,
+        symmetries=flat[0],
+        quotient=flat[1],
     )
+
+
+def _flat_directions(
+    search: _Search, ends: Ends, judged: _Judged, asked: bool | None, products: int
+) -> tuple[Symmetries | None, Quotient | None]:
+    """Those that are flat by construction, and, if that was asked, the verdict on the others."""
+    degenerate = judged.verdict is Verdict.DEGENERATE
+    if not (asked or degenerate):
+        return None, None
+    land, theta, op, tau = search.land, search.theta, search.op, judged.tolerance
+    found = known_symmetries(land, theta, op, ends, tau, asked, products)
+    if found is None or not (asked and degenerate):
+        return found, None
+    goal = replace(search.goal, tolerance=tau, noise=max(search.goal.noise, ends.noise))
+    budget = search.request.budget - search.shares - products - MIXTURES
+    if not search.request.limited:
+        budget = max(budget, search.request.budget)
+    rest = judge_the_rest(
+        land, theta, op, found, ends, goal, judged.gate, budget, search.memory, search.rng, search.progress
+    )
+    kink = judged.kink or Lines(land, theta, op, search.probe, ends, tau).kink_between()
+    return found, without_kink(rest, bool(kink))
 
 
 def _morse(

@@ -12,6 +12,7 @@ from ..curvature.plan import Plan
 from .gate import Gate
 
 if TYPE_CHECKING:
+    from ..curvature.symmetries import Symmetries
     from ..report.facts import Fact
 
 Array = NDArray[Any]
@@ -51,6 +52,27 @@ class Bracket:
         return self.upper - self.lower
 
 
+@dataclass(frozen=True)
+class Quotient:
+    """What the Hessian says of all directions but those that are flat by construction.
+
+    Attributes:
+        verdict: LOCAL_MINIMUM if every one of them curves up by τ or more: the loss then has a minimum here, one of a
+            whole surface of equal ones that the symmetries make (Morse–Bott); LOCAL_MAXIMUM in the same way;
+            DEGENERATE if another direction is flat, or there is a kink; UNDECIDED if products did not suffice.
+        lambda_min: bracket of the smallest curvature among them, or a number below it.
+        lambda_max: bracket of the largest, or a number above it.
+        directions: how many there are.
+        products: Hessian-vector products that it took.
+    """
+
+    verdict: Verdict
+    lambda_min: Bracket
+    lambda_max: Bracket
+    directions: int
+    products: int
+
+
 @dataclass(frozen=True, eq=False)
 class CriticalPoint:
     """Answer of `classify`; `str()` of it is one sentence with numbers.
@@ -66,14 +88,16 @@ class CriticalPoint:
             with probability `confidence` where it is.
         tolerance: τ, in units of curvature: what lies within ±τ counts as flat; never below the measured noise.
         gradient_norm: ‖∇L(θ)‖.
-        products: Hessian-vector products used.
+        products: Hessian-vector products used, on all the data.
+        sampled_products: {samples: products with so many of them} of a progressive search; empty otherwise.
         seconds: wall-clock time used.
         kink: True when the loss has a kink along an end of the spectrum (no second derivative there), or, where a
             minimum or maximum would be stated, along another direction that was tried; False when not, None when
             rounding hides it or the loss bends otherwise than its Hessian product says.
         confidence: probability with which the certified ends of the brackets hold; 1.0 when the whole spectrum
             was computed. Rounding is a widening of the brackets, never part of this probability.
-        certificate: JSON-able record that `unstuck.verify` re-checks.
+        certificate: JSON-able record that `unstuck.verify` re-checks: the bounds of the run on all the data. The two
+            signs of a saddle are proved by `direction`, whose quotient anyone can compute.
         loss: L(θ).
         n: number of parameters.
         method: "dense" (whole spectrum) or "lanczos" (both ends).
@@ -86,6 +110,9 @@ class CriticalPoint:
         plan: how the memory was spent on vectors.
         index_certificate: JSON-able record of the run on the complement of `directions` that certified at_most, for
             `unstuck.verify`; None without one.
+        symmetries: the directions that are flat by construction (within the tolerance, at this point), and why; None
+            where they were not looked for.
+        quotient: what holds for all other directions, where `classify(symmetries=True)` found the point DEGENERATE.
     """
 
     verdict: Verdict
@@ -112,6 +139,9 @@ class CriticalPoint:
     further_products: int | None = None
     plan: Plan | None = None
     index_certificate: dict[str, Any] | None = field(default=None, repr=False)
+    sampled_products: dict[int, int] = field(default_factory=dict)
+    symmetries: Symmetries | None = field(default=None, repr=False)
+    quotient: Quotient | None = None
 
     @property
     def norm(self) -> float:

@@ -26,7 +26,7 @@ def number(x: float, digits: int = 3) -> str:
 def sentence(cp: CriticalPoint) -> str:
     """One sentence: the verdict, what it rests on, the gradient, and the cost."""
     body = _BODIES[cp.verdict](cp)
-    parts = [body, *_additions(cp), f"{cp.products} products, {_duration(cp.seconds)}"]
+    parts = [body, *_additions(cp), f"{_products(cp)}, {_duration(cp.seconds)}"]
     return "; ".join(parts) + "."
 
 
@@ -128,6 +128,33 @@ def _additions(cp: CriticalPoint) -> list[str]:
         parts.append(f"the loss lies below its stated lower bound {number(cp.lower_bound)}, which must be wrong")
     if cp.kink and cp.verdict is not Verdict.NOT_CRITICAL:
         parts.append("the loss has a kink here, which second derivatives do not see")
+    return parts + _explained(cp)
+
+
+def _explained(cp: CriticalPoint) -> list[str]:
+    """What is flat by construction, and the verdict on the rest."""
+    if cp.symmetries is None or not cp.symmetries.count:
+        return []
+    count = cp.symmetries.count
+    what = f"direction{'' if count == 1 else 's'}"
+    who = f"{count} {what}" if cp.flat is None else f"{count} of the {cp.flat} flat directions"
+    if count == cp.flat:
+        who = f"{'this one' if count == 1 else f'all {count}'} flat {what}"
+    parts = [f"{who} {'is' if count == 1 else 'are'} flat by construction ({cp.symmetries.reasons()})"]
+    rest = cp.quotient
+    if rest is None:
+        return parts
+    if rest.verdict is Verdict.LOCAL_MINIMUM:
+        parts.append(
+            f"all others curve up by at least {number(rest.lambda_min.lower)}: a local minimum up to these symmetries"
+        )
+    elif rest.verdict is Verdict.LOCAL_MAXIMUM:
+        parts.append(
+            f"all others curve down by at least {number(-rest.lambda_max.upper)}: a local maximum up to these "
+            "symmetries"
+        )
+    elif rest.verdict is Verdict.DEGENERATE and cp.kink is not True:
+        parts.append("others are flat, too")
     return parts
 
 
@@ -158,6 +185,13 @@ def _gradient(cp: CriticalPoint) -> str:
 
 def _between(bracket: Bracket) -> str:
     return f"between {number(bracket.lower)} and {number(bracket.upper)}"
+
+
+def _products(cp: CriticalPoint) -> str:
+    if not cp.sampled_products:
+        return f"{cp.products} products"
+    parts = " and ".join(f"{products} with {samples:,}" for samples, products in cp.sampled_products.items())
+    return f"{cp.products} products with all the data, {parts} samples"
 
 
 def _duration(seconds: float) -> str:
@@ -196,9 +230,28 @@ def facts(cp: CriticalPoint) -> list[Fact]:
     if cp.kink is not None:
         text = "The loss has a kink at this point." if cp.kink else "The loss bends as its Hessian says: no kink."
         rows.append(Fact("Kink", "yes" if cp.kink else "no", "warn" if cp.kink else "info", text, {"kink": cp.kink}))
-    cost = {"products": cp.products, "seconds": cp.seconds, "method": cp.method, "confidence": cp.confidence}
-    rows.append(Fact("Cost", f"{cp.products} products, {_duration(cp.seconds)}", "info", "", cost))
+    if cp.symmetries is not None:
+        rows.append(_by_construction(cp))
+    cost = {
+        "products": cp.products,
+        "sampled_products": cp.sampled_products,
+        "seconds": cp.seconds,
+        "method": cp.method,
+        "confidence": cp.confidence,
+    }
+    rows.append(Fact("Cost", f"{_products(cp)}, {_duration(cp.seconds)}", "info", "", cost))
     return rows
+
+
+def _by_construction(cp: CriticalPoint) -> Fact:
+    from ..report.facts import Fact
+
+    found, rest = cp.symmetries, cp.quotient
+    assert found is not None
+    measured = {family.reason: family.count for family in found.families if family.count}
+    text = "; ".join([str(found)[:-1], *_explained(cp)[1:]]) + "."
+    numbers = {} if rest is None else {"others": rest.verdict, "others_at_least": rest.lambda_min.lower}
+    return Fact("Flat by construction", f"{found.count} of {cp.n}", "info", text, measured | numbers)
 
 
 def _end(label: str, bracket: Bracket, how: str) -> Fact:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .hutchinson import Diagonal, diagonal, frobenius, trace
     from .log_det import log_determinant
     from .measure import Share
+    from .preconditioning import preconditioned_operator, preconditioner
     from .sampling import BootstrapEnds, SplitTest, bootstrap_ends, split_test
     from .sharpness import Sharpness, SharpnessTracker
     from .spectral_density import Density, density
@@ -48,6 +49,8 @@ __all__ = [
     "frobenius",
     "log_determinant",
     "minimum_ratio",
+    "preconditioned_operator",
+    "preconditioner",
     "split_test",
     "symmetries",
     "trace",
@@ -60,6 +63,7 @@ _MODULES = {
     "hutchinson": ("Diagonal", "diagonal", "frobenius", "trace"),
     "log_det": ("log_determinant",),
     "measure": ("Share",),
+    "preconditioning": ("preconditioned_operator", "preconditioner"),
     "sampling": ("BootstrapEnds", "SplitTest", "bootstrap_ends", "split_test"),
     "sharpness": ("Sharpness", "SharpnessTracker"),
     "spectral_density": ("Density", "density"),

@@ -23,7 +23,8 @@ def block_operator(op: Any, block: Any) -> HessianOperator:
             a boolean mask (n,).
 
     Returns:
-        An operator (m, m) of the same type, m the number of entries; one product costs one of `op`.
+        An operator (m, m) of the same type and in the same units, m the number of entries; one product costs one of
+        `op`.
 
     Guarantee: its eigenvalues lie between the smallest and the largest of `op` (Cauchy): a negative one proves that
         `op` has a negative one, too.
@@ -31,6 +32,8 @@ def block_operator(op: Any, block: Any) -> HessianOperator:
     Raises:
         ArgumentError: the block is empty, reaches outside [0, n), or names an entry twice.
         ArgumentTypeError: `block` is none of the above.
+
+    Source: Cauchy's interlacing theorem, e.g. R. A. Horn, C. R. Johnson (2013), Matrix Analysis, section 4.3.
     """
     operator = as_operator(op)
     n = int(operator.shape[0])
@@ -48,7 +51,14 @@ def block_operator(op: Any, block: Any) -> HessianOperator:
         return np.ascontiguousarray(np.asarray(operator @ padded)[where].T)
 
     return HessianOperator(
-        size, operator.dtype, product, products, exact=operator.exact, noise=operator.noise, plan=operator.plan
+        size,
+        operator.dtype,
+        product,
+        products,
+        exact=operator.exact,
+        noise=operator.noise,
+        plan=operator.plan,
+        trusted=True,
     )
 
 
@@ -60,7 +70,8 @@ def block_diagonal_operator(op: Any, blocks: Sequence[Any]) -> HessianOperator:
         blocks: each as for `block_operator`, without common entries; `land.blocks` as it is.
 
     Returns:
-        An operator (n, n) of the same type; one product costs one of `op` for every block, taken as one block product.
+        An operator (n, n) of the same type and in the same units; one product costs one of `op` for every block, taken
+        as one block product.
 
     Guarantee: its spectrum is that of the blocks one by one (and 0 where they leave entries out).
 
@@ -89,7 +100,9 @@ def block_diagonal_operator(op: Any, blocks: Sequence[Any]) -> HessianOperator:
             result[where] = images[where, j]
         return result
 
-    return HessianOperator(n, operator.dtype, product, exact=operator.exact, noise=operator.noise, plan=operator.plan)
+    return HessianOperator(
+        n, operator.dtype, product, exact=operator.exact, noise=operator.noise, plan=operator.plan, trusted=True
+    )
 
 
 def _entries(block: Any, n: int) -> slice | Array:

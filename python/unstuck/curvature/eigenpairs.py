@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator as python_operator
 import warnings
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError, ArgumentTypeError, ConvergenceWarning, NonFiniteError
 from ..operators import as_operator
 from ..progress import check_progress
+from ..ranges import NON_NEGATIVE, Count
 from ..real_array import real_array
 from .dense import ALWAYS_DENSE, EXACT_LIMIT
 from .eigen_search import FAILURE, MOST_CYCLED, Request, Search
@@ -94,6 +94,9 @@ def eigenpairs(
         max_products: most products; None: until done.
         progress: called as progress(products, expected total).
 
+    Returns:
+        Eigenpairs: values (k,) in units of H, vectors (n, k), true residuals, intervals, and whether any is missing.
+
     Guarantee: each of `intervals` holds an eigenvalue; with `complete` they are all that there are at that end.
 
     Raises:
@@ -101,7 +104,7 @@ def eigenpairs(
         BudgetError: no basis fits, or max_products allows no answer at all.
         OperatorError: the products are not those of a symmetric operator.
         NonFiniteError: a product, or `start`, holds NaN or infinity.
-        NonDeterministicError: with three vectors only, products differ in the second run.
+        NonDeterministicError: the same product came out different twice.
 
     Warns:
         ConvergenceWarning: the true residuals stay above `tolerance`, because the products are less exact or
@@ -114,8 +117,9 @@ def eigenpairs(
     k = _checked_count(k, n)
     if which not in ("smallest", "largest"):
         raise ArgumentError(f'`which` must be "smallest" or "largest", got {which!r}')
-    if tolerance is not None and not (tolerance > 0 and math.isfinite(tolerance)):
-        raise ArgumentError(f"`tolerance` must be a positive number or None, got {tolerance!r}")
+    if tolerance is not None and NON_NEGATIVE.check("tolerance", tolerance) == 0.0:
+        raise ArgumentError("`tolerance` must be a positive number or None, got 0")
+    Count(0).check("seed", seed)
     if max_products is not None and not (hasattr(max_products, "__index__") and max_products >= 1):
         raise ArgumentError(f"`max_products` must be a positive integer or None, got {max_products!r}")
     check_progress(progress)

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from ..progress import Progress, check_progress
 from ..ranges import BELOW_ONE, NON_NEGATIVE, Count
 from .estimate import COLUMNS, Deflation, Estimate, deflation, t_interval, t_quantile, unit_blocks
 from .measure import Share
+from .plan import checked_budget
 from .products import Products, gaussian, lengths, signs
+from .xtrace import FEWEST, MOST_VECTORS, VECTORS, LeaveOneOut, vectors_needed
 
 Array = NDArray[Any]
 
@@ -29,6 +31,7 @@ def trace(
     op: Any,
     tolerance: float | None = None,
     *,
+    method: Literal["hutch++", "xtrace"] = "hutch++",
     sketch: int | None = None,
     probes: int | None = None,
     pairs: Any = None,
@@ -38,18 +41,23 @@ def trace(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Estimate:
-    """The trace of a symmetric operator, by Hutch++ with a t-interval.
+    """The trace of a symmetric operator, by Hutch++ or XTrace, with an interval.
 
-    The trace on the range of a sketch of H (and on known eigenvectors) is computed; on the complement it is the mean
-    over random signs z of zᵀHz. Operators of so few rows that this saves nothing are done exactly.
+    Hutch++: the trace on the range of a sketch of H (and on known eigenvectors) is computed; on the complement it is
+    the mean over random signs z of zᵀHz. XTrace: every Gaussian vector is such a probe beside the sketch that all the
+    others make, which is better where eigenvalues fall off quickly. Operators of so few rows that this saves nothing
+    are done exactly.
 
     Args:
         op: HessianOperator, SciPy LinearOperator or matrix (n, n); it may be indefinite.
-        tolerance: largest half-width of the interval, in units of H. The first probes measure the spread, from which
-            the number of all of them follows (Stein's two stages: the interval keeps its confidence). None: as given
-            by `probes`.
-        sketch: vectors of the sketch; each costs two products. None: 32.
-        probes: random vectors, at least 2. None: 32.
+        tolerance: largest half-width of the interval, in units of H. Hutch++: the first probes measure the spread, from
+            which the number of all of them follows (Stein's two stages: the interval keeps its confidence). XTrace:
+            vectors are added until the interval is narrow enough. None: as given by `probes`.
+        method: "hutch++", whose t-interval has just its confidence, or "xtrace", whose interval by the jackknife has
+            that or more (measured at 90 %: 91 to 100 %, mostly one to four times as wide as need be).
+        sketch: of Hutch++, vectors of the sketch; each costs two products. None: 32.
+        probes: random vectors. Hutch++: at least 2, one product each; None: 32. XTrace: at least 4, two products each;
+            None: 48.
         pairs: known eigenpairs (from `eigenpairs`), or orthonormal vectors (n, k): each costs one product.
         confidence: of the interval, in [0, 1).
         max_products: most products; None: 100,000.
@@ -58,8 +66,11 @@ def trace(
         progress: called as progress(done, total, text) after every block.
 
     Returns:
-        Estimate with `.value`, `.interval`, `.products`. The interval is that of Student's t: exact for normal
-        samples, to which sums of many eigenvalues come close.
+        Estimate with `.value`, `.interval`, `.products`. The interval of Hutch++ is that of Student's t: exact for
+        normal samples, to which sums of many eigenvalues come close. All in units of H.
+
+    Guarantee: the interval holds tr H with `confidence` (Hutch++: as far as samples are normal; XTrace: the jackknife's
+    variance is on average not too small); rounding of the products widens it.
 
     Raises:
         ArgumentError, ArgumentTypeError: an argument is out of range.
@@ -70,10 +81,20 @@ def trace(
     Warns:
         ConvergenceWarning: `tolerance` needs more than `max_products`; the interval is as wide as it is.
 
-    Source: R. A. Meyer et al. (2021), Hutch++, arXiv 2010.09649; C. Stein (1945), Ann. Math. Statist. 16, 243–258.
+    Source: R. A. Meyer et al. (2021), Hutch++, arXiv 2010.09649; C. Stein (1945), Ann. Math. Statist. 16, 243–258;
+    E. N. Epperly, J. A. Tropp, R. J. Webber (2024), XTrace, SIAM J. Matrix Anal. Appl. 45, 1–23; B. Efron, C. Stein
+    (1981), Ann. Statist. 9, 586–596.
     """
-    job = _Job(op, sketch, probes, pairs, confidence, max_products, memory_budget, seed, progress)
+    if method not in ("hutch++", "xtrace"):
+        raise ArgumentError(f'`method` must be "hutch++" or "xtrace", got {method!r}')
     limit = None if tolerance is None else _positive("tolerance", tolerance)
+    if method == "xtrace":
+        if sketch is not None:
+            raise ArgumentError('`sketch` is for "hutch++"; the vectors of "xtrace" are its `probes`')
+        vectors = Count(FEWEST).check("probes", VECTORS if probes is None else probes)
+        job = _Job(op, vectors, 2, pairs, confidence, max_products, memory_budget, seed, progress)
+        return _xtrace(job, vectors, limit)
+    job = _Job(op, sketch, probes, pairs, confidence, max_products, memory_budget, seed, progress)
     rounding = math.sqrt(job.products.n)
     if not job.direct:
         kept = job.deflate()
@@ -82,8 +103,45 @@ def trace(
         if found is not None:
             value, half = base + found[0], found[1] + job.products.noise * rounding
             return Estimate(value, Share(value - half, value + half), job.products.done, False, job.confidence)
-    value = sum(float(np.trace(images[:, begin:], dtype=np.float64)) for begin, images in job.columns())
-    return job.exact(value, job.products.noise * rounding)
+    return job.exact_trace()
+
+
+def _xtrace(job: _Job, vectors: int, limit: float | None) -> Estimate:
+    """Leave-one-out estimates on the complement of known pairs; vectors are added by halves until narrow enough."""
+    n, size = job.products.n, job.products.dtype.itemsize
+    room = checked_budget(job.memory) // (6 * n * size)
+    if job.direct or room < FEWEST:
+        return job.exact_trace()
+    job.sketch = 0
+    kept = job.deflate()
+    base, state = float(np.trace(kept.small())), LeaveOneOut(job.products, kept, job.rng)
+    largest = min((job.most - job.products.done) // 2, room - len(kept.rows), state.dimension // 2, MOST_VECTORS)
+    wanted, widths = min(vectors, largest), []
+    if wanted < FEWEST:
+        return job.exact_trace()
+    while True:
+        for begin in range(state.count, wanted, COLUMNS):
+            state.extend(min(COLUMNS, wanted - begin))
+            if job.progress is not None:
+                job.progress(state.count, wanted, f"{job.products.done} products")
+        value, half = state.estimate(job.confidence)
+        widths.append((state.count, half))
+        if limit is None or half <= limit:
+            break
+        cheaper = 2 * (vectors_needed(widths, limit) - state.count) >= n
+        if job.most - job.products.done >= n and (cheaper or state.count == largest):
+            return job.exact_trace()
+        if state.count == largest:
+            warnings.warn(
+                f"`tolerance` = {limit:.3g} is not reached by {state.count} vectors, the most that `max_products`, "
+                f"`memory_budget` and their cubic cost allow: the interval's half-width is {half:.3g}",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+            break
+        wanted = min(largest, max(state.count + state.count // 2, state.count + 4))
+    value, half = base + value, half + job.products.noise * math.sqrt(n)
+    return Estimate(value, Share(value - half, value + half), job.products.done, False, job.confidence)
 
 
 def frobenius(
@@ -102,7 +160,14 @@ def frobenius(
     ‖H‖_F² = 2·‖HQ‖_F² − ‖QᵀHQ‖_F² + ‖PHP‖_F², the last term being the mean of ‖PHPz‖² over random signs z, with Q a
     basis of the range of a sketch and of known eigenvectors, P the projection on its complement.
 
-    Args, errors and sources as `trace`.
+    Args: as `trace`.
+
+    Returns:
+        Estimate, never negative, in units of H; the interval is the root of a t-interval of the square.
+
+    Guarantee: the interval holds ‖H‖_F with `confidence`, exactly so for normal samples.
+
+    Raises: as `trace`. Source: the same.
     """
     job = _Job(op, sketch, probes, pairs, confidence, None, memory_budget, seed, progress)
     if job.direct:
@@ -160,8 +225,16 @@ def diagonal(
     What lies in the range of a sketch is computed, the rest is the mean of z∘(PHPz) over random signs z, whose
     variance is Σ_{j≠i} (PHP)ᵢⱼ².
 
-    Args, errors and sources as `trace`; the estimator is that of C. Bekas, E. Kokiopoulou, Y. Saad (2007), Appl.
-    Numer. Math. 57, 1214–1229.
+    Args: as `trace`.
+
+    Returns:
+        Diagonal: (n,) values and standard errors, float64, in units of H.
+
+    Guarantee: every entry is unbiased; `interval(confidence)` holds each by itself at that rate for normal samples
+    (measured at 90 %: 87 to 95 % of the entries).
+
+    Raises: as `trace`. Source: C. Bekas, E. Kokiopoulou, Y. Saad (2007), Appl. Numer. Math. 57, 1214–1229; the sketch
+    as in Hutch++.
     """
     job = _Job(op, sketch, probes, pairs, 0.95, None, memory_budget, seed, progress)
     n = job.products.n
@@ -206,6 +279,7 @@ class _Job:
         self.most = Count(8).check("max_products", MOST if max_products is None else max_products)
         self.seed = Count(0).check("seed", seed)
         check_progress(progress)
+        checked_budget(memory_budget)
         self.pairs, self.memory, self.progress = pairs, memory_budget, progress
         self.rng = np.random.default_rng(seed)
         self.direct = self.products.n <= min(2 * self.sketch + self.probes, self.most)
@@ -255,6 +329,11 @@ class _Job:
         total = min(needed, possible)
         more = self.samples(measure, kept, total - first)
         return float(np.mean(np.concatenate([samples, more]))), half * math.sqrt(first / total)
+
+    def exact_trace(self) -> Estimate:
+        """Σ eᵢᵀHeᵢ."""
+        value = sum(float(np.trace(images[:, begin:], dtype=np.float64)) for begin, images in self.columns())
+        return self.exact(value, self.products.noise * math.sqrt(self.products.n))
 
     def exact(self, value: float, rounding: float) -> Estimate:
         return Estimate(value, Share(value - rounding, value + rounding), self.products.done, True, 1.0)

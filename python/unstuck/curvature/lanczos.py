@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import ArgumentError, NonFiniteError, OperatorError
 from ..operators import HessianOperator, as_operator
+from .products import LARGEST_ASYMMETRY, refuse_asymmetric
 
 Array = NDArray[Any]
 FIRST_CAPACITY = 256  # steps; doubled when used up, storage grows with the steps taken
@@ -60,7 +61,8 @@ def run(
     Raises:
         ArgumentError: `op`, `start` or `locked` has a wrong shape, or `max_products` is below 1, or it
             is None where `most_vectors` is not.
-        OperatorError: a product has a wrong shape or is complex.
+        OperatorError: a product has a wrong shape or is complex, or they are not those of a symmetric operator.
+        NonDeterministicError: the same product came out different twice.
         NonFiniteError: a product holds NaN or infinity.
         Whatever `op`, `stop` or `progress` raise passes through; a `state` that was given is then usable.
     """
@@ -81,6 +83,12 @@ def run(
             progress(state)
         if stop(state):
             break
+    if locked is None and state.asymmetry > LARGEST_ASYMMETRY * state.largest_product + 10.0 * operator.noise:
+        refuse_asymmetric(
+            operator,
+            f"`op` is not symmetric: products differ from those of a symmetric operator by {state.asymmetry:.3g}, at a "
+            f"norm of about {state.largest_product:.3g}",
+        )
     return state
 
 

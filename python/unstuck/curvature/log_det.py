@@ -15,6 +15,7 @@ from ..ranges import BELOW_ONE, NON_NEGATIVE, Count, Range
 from .dense import ALWAYS_DENSE
 from .estimate import Estimate, t_interval
 from .measure import ProbeMeasure, Share
+from .plan import checked_budget
 from .probing import all_eigenvalues, default_probes, probe
 from .products import Products
 
@@ -57,6 +58,12 @@ def log_determinant(
         seed: of the probes.
         progress: called as progress(done, total, text) after every step.
 
+    Returns:
+        Estimate of ln det(H + μI), a plain number: scaling H and μ by c adds n·ln c.
+
+    Guarantee: the interval holds it with `confidence` (the quadrature's part surely, the probes' part as a t-interval),
+    and H + μI is positive definite with probability 1 − 1e-6, or surely where `lower_bound` says so.
+
     Raises:
         ArgumentError, ArgumentTypeError: an argument is out of range.
         OperatorError: H + shift·I is not positive definite (the message gives a Rayleigh quotient that proves it), or
@@ -77,6 +84,7 @@ def log_determinant(
     sure = BELOW_ONE.check("confidence", confidence)
     Count(0).check("seed", seed)
     check_progress(progress)
+    checked_budget(memory_budget)
     if products.n <= ALWAYS_DENSE:
         return _of_all(all_eigenvalues(products, memory_budget, progress).values, mu, products)
 

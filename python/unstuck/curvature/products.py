@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, BudgetError, NonDeterministicError, NonFiniteError, OperatorError
-from ..operators import as_operator
+from ..operators import HessianOperator, as_operator
 
 Array = NDArray[Any]
 
 DEFAULT_MEMORY = 2**30  # bytes
+LARGEST_PRODUCT = 1e150  # in norm
 LARGEST_ASYMMETRY = 1e-3  # relative to ‖Hv‖: beyond rounding and difference quotients
 
 
@@ -46,7 +47,8 @@ class Products:
     @property
     def noise(self) -> float:
         """Absolute error of vᵀHv for a unit vector, in units of H, as far as it is known: stated, or rounding."""
-        return max(float(self.op.noise), float(np.finfo(self.dtype).eps) * self.norm)
+        smallest = 4.0 * float(np.finfo(self.dtype).smallest_subnormal)
+        return max(float(self.op.noise), float(np.finfo(self.dtype).eps) * self.norm, smallest)
 
     def rows(self, rows: Array) -> Array:
         """H·v for every row v of a block (k, n), as the rows of a new block (k, n).
@@ -64,10 +66,15 @@ class Products:
             )
         images = np.ascontiguousarray(images.T, dtype=self.dtype)
         sizes = lengths(images)
-        if not np.isfinite(sizes).all() and not np.isfinite(images).all():
+        if not (np.isfinite(sizes).all() and np.isfinite(images).all()):
             raise NonFiniteError(
                 f"products of `op` hold NaN or infinity in {int((~np.isfinite(images)).sum())} of {images.size} "
                 "entries; the point, the data or the loss is not finite, or the type overflows"
+            )
+        if float(sizes.max(initial=0.0)) > LARGEST_PRODUCT:
+            raise NonFiniteError(
+                f"products of `op` are as large as {float(sizes.max()):.3g}, so that their squares overflow: scale the "
+                "operator down"
             )
         of_rows = lengths(block)
         self.norm = max(self.norm, float(np.divide(sizes, of_rows, out=np.zeros_like(sizes), where=of_rows > 0).max()))
@@ -98,10 +105,7 @@ class Products:
         size = float(lengths(image[None])[0])
         allowed = float(np.sqrt(np.finfo(self.dtype).eps)) * size + 10.0 * self.op.noise * float(lengths(row)[0])
         if change > allowed:
-            raise NonDeterministicError(
-                f"the same product of `op` came out different twice (by {change:.3g}, its norm is {size:.3g}): switch "
-                "off dropout, augmentation and shuffling, so that there is one operator to look at"
-            )
+            raise NonDeterministicError(_different(change, size))
 
     def _symmetric(self, rows: Array, images: Array) -> None:
         wide = rows.astype(np.float64)
@@ -115,6 +119,28 @@ class Products:
                 f"`op` is not symmetric: xᵀHy and yᵀHx differ by {gap:.3g} where ‖x‖·‖Hy‖/√n = {size:.3g}; a Hessian "
                 "is symmetric, so check the product (`hvp`)"
             )
+
+
+def refuse_asymmetric(op: HessianOperator, message: str) -> NoReturn:
+    """Refuses an operator whose products contradict symmetry: that may be noise in them, which one more pair shows.
+
+    Raises:
+        NonDeterministicError: the same product comes out different twice.
+        OperatorError: it does not, with `message`.
+    """
+    v = gaussian(np.random.default_rng(0), 1, int(op.shape[0]), op.dtype)[0]
+    once, again = (np.asarray(op @ v, dtype=np.float64) for _ in range(2))
+    change, size = float(np.linalg.norm(once - again)), float(np.linalg.norm(once))
+    if change > float(np.sqrt(np.finfo(op.dtype).eps)) * size:
+        raise NonDeterministicError(_different(change, size))
+    raise OperatorError(message)
+
+
+def _different(change: float, size: float) -> str:
+    return (
+        f"the same product of `op` came out different twice (by {change:.3g}, its norm is {size:.3g}): switch off "
+        "dropout, augmentation and shuffling, so that there is one operator to look at"
+    )
 
 
 def gaussian(rng: np.random.Generator, count: int, n: int, dtype: Any) -> Array:
@@ -131,7 +157,17 @@ def signs(rng: np.random.Generator, count: int, n: int, dtype: Any) -> Array:
 
 def lengths(rows: Array) -> Array:
     """‖row‖ in float64, row by row: a block in float64 would double its memory."""
-    return np.array([np.sqrt(np.einsum("i,i->", row, row, dtype=np.float64)) for row in rows], dtype=np.float64)
+    return np.array([_length(row) for row in rows], dtype=np.float64)
+
+
+def _length(row: Array) -> float:
+    square = float(np.einsum("i,i->", row, row, dtype=np.float64))
+    if 1e-280 < square < np.inf:
+        return float(np.sqrt(square))
+    largest = float(np.abs(row).max(initial=0.0))  # squares leave the range of float64
+    if largest == 0.0 or not np.isfinite(largest):
+        return largest
+    return largest * float(np.linalg.norm(row.astype(np.float64) / largest))
 
 
 def require_memory(needed: int, budget: int | None, what: str) -> None:

@@ -98,13 +98,25 @@ def split_test(
         max_products: most products of the search for a direction.
         seed: of the split, the groups and the search.
 
+    Returns:
+        SplitTest: the curvature along v on the held-out samples with its standard error and one-sided bound, in units
+        of curvature (of the loss over θ²), the p-value, and v (n,).
+
+    Guarantee: if the population's curvature along v is 0 or more, `negative` is True with probability 1 − `confidence`
+    at most; exact for normal curvatures of groups, to which means of many samples come close.
+
     Raises:
         ArgumentError: the landscape has no data or couples the samples of a batch (batch norm in train mode), fewer
             than two samples are held out, an index is out of range, `direction` is zero or has a wrong shape.
+        OperatorError: the Hessian on the other samples is not symmetric, or a product has a wrong shape.
+        NonDeterministicError: the same product came out different twice.
         NonFiniteError: a curvature is NaN or infinite.
+
+    Source: sample splitting as in D. R. Cox (1975), A note on data-splitting for the evaluation of significance
+    levels, Biometrika 62, 441–444; Student's t.
     """
     check_landscape(land)
-    samples = _sample_count(land)
+    samples = sample_count(land)
     point = _point(land, theta)
     most = Count(2).check("groups", groups)
     sure = BELOW_ONE.check("confidence", confidence)
@@ -199,14 +211,23 @@ def bootstrap_ends(
         seed: of the resamples.
         progress: called as progress(done, total, text) after every resample.
 
+    Returns:
+        BootstrapEnds: both ends on the data, their intervals for the population, and those of every resample, in units
+        of curvature (of the loss over θ²).
+
+    Guarantee: the intervals have their confidence for many samples (asymptotically) and ends that stand alone; an end
+    within a cluster, where eigenvalues change places, is covered less well.
+
     Raises:
         ArgumentError: the landscape has no data or couples the samples of a batch, or an argument is out of range.
+        OperatorError: the Hessian is not symmetric, or a product has a wrong shape.
+        NonDeterministicError: the same product came out different twice.
         NonFiniteError: a product holds NaN or infinity.
 
     Source: A. C. Davison, D. V. Hinkley (1997), Bootstrap Methods and their Application, section 5.2.
     """
     check_landscape(land)
-    samples = _sample_count(land)
+    samples = sample_count(land)
     point = _point(land, theta)
     count = Count(10).check("resamples", resamples)
     sure = BELOW_ONE.check("confidence", confidence)
@@ -234,7 +255,12 @@ def bootstrap_ends(
     return BootstrapEnds(float(first[0]), float(first[1]), at_min, at_max, ends, sure, products)
 
 
-def _sample_count(land: Landscape) -> int:
+def sample_count(land: Landscape) -> int:
+    """How many samples the loss is a mean over.
+
+    Raises:
+        ArgumentError: there are none, or a batch couples them (batch normalisation in train mode).
+    """
     if land.samples is None:
         raise ArgumentError("`land` has no data samples, so that there is nothing to split or resample")
     if getattr(land, "mode", "eval") == "train" and np.size(getattr(land, "buffers", ())):
@@ -268,7 +294,7 @@ def _held_out(indices: Any, samples: int, share: float, rng: np.random.Generator
 
 def _group_curvatures(land: Landscape, point: Array, v: Array, groups: list[Array]) -> tuple[Array, Array]:
     """(vᵀHv of every group, its weight in the mean of all)."""
-    weight = _sample_weights(land)
+    weight = sample_weights(land)
     narrow = v.astype(land.dtype)
     values, weights = [], []
     for group in groups:
@@ -285,7 +311,7 @@ def _group_curvatures(land: Landscape, point: Array, v: Array, groups: list[Arra
     return np.array(values), np.array(weights)
 
 
-def _sample_weights(land: Any) -> Array | None:
+def sample_weights(land: Any) -> Array | None:
     """What each sample weighs in the loss: its own weight times that of its class; None: all the same."""
     own = getattr(land, "sample_weight", None)
     by_class = getattr(getattr(land, "loss_function", None), "class_weights", lambda: ())()

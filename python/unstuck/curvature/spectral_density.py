@@ -14,6 +14,7 @@ from ..ranges import BELOW_ONE, Count
 from ..real_array import real_array
 from .dense import ALWAYS_DENSE
 from .measure import Measure, Share
+from .plan import checked_budget
 from .probing import all_eigenvalues, default_probes, probe
 from .products import Products
 
@@ -170,6 +171,12 @@ def density(
         memory_budget: bytes; None: 1 GiB.
         progress: called as progress(done, total, text) after every step.
 
+    Returns:
+        Density: nodes (m,) in units of H and their weights; `cumulative(x)` with its band, `curve(x)` in 1/units of H.
+
+    Guarantee: at any x the band of `cumulative` holds the true share with `confidence` (exact for Gaussian probes and
+    exact products; widened by the known error of products).
+
     Raises:
         ArgumentError, ArgumentTypeError: an argument is out of range.
         BudgetError: the vectors of one step do not fit `memory_budget`.
@@ -186,6 +193,7 @@ def density(
     Count(0).check("seed", seed)
     sure = BELOW_ONE.check("confidence", confidence)
     check_progress(progress)
+    checked_budget(memory_budget)
     if exact or (exact is None and products.n <= ALWAYS_DENSE):
         known = all_eigenvalues(products, memory_budget, progress)
         return Density(*known.rule(), products.n, products.n, 0, products.done, True, sure, known)

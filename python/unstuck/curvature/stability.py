@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..operators import HessianOperator
+from .preconditioning import preconditioner, scaled
 
 Array = NDArray[Any]
 
@@ -40,19 +41,9 @@ def stability_limit(opt: Any, lr: float) -> Limit | None:
     return _LIMITS[opt.rule](opt, lr)
 
 
-def preconditioned(op: HessianOperator, preconditioner: Array | None) -> HessianOperator:
+def preconditioned(op: HessianOperator, diagonal: Array | None) -> HessianOperator:
     """P^-1/2 H P^-1/2."""
-    if preconditioner is None:
-        return op
-    scale = (1.0 / np.sqrt(preconditioner)).astype(op.dtype)
-    return HessianOperator(
-        op.shape[0],
-        op.dtype,
-        lambda v: scale * (op @ (scale * v)),
-        lambda rows: np.ascontiguousarray((op @ (rows * scale).T).T) * scale,
-        exact=op.exact,
-        noise=op.noise,
-    )
+    return op if diagonal is None else scaled(op, diagonal)
 
 
 def steepest(op: HessianOperator, accuracy: float = 0.02, most: int = 40) -> float:
@@ -91,32 +82,19 @@ def _sgd(opt: Any, lr: float) -> Limit:
     return Limit(*_momentum_threshold(h["momentum"], max(effective, 1e-300), bool(h["nesterov"])), None)
 
 
-def _rmsprop(opt: Any, lr: float) -> Limit:
-    h = opt.hyper
-    square = opt.value("square_average")
-    if h["centered"]:
-        square = np.maximum(square - opt.value("gradient_average") ** 2, 0.0)
-    return Limit(*_momentum_threshold(h["momentum"], lr), _moving(np.sqrt(square), h["eps"]))
+def _rmsprop(opt: Any, lr: float) -> Limit | None:
+    if opt.t == 0:
+        return None  # no second moment yet
+    return Limit(*_momentum_threshold(opt.hyper["momentum"], lr), preconditioner(opt))
 
 
 def _adam(opt: Any, lr: float) -> Limit | None:
     h = opt.hyper
     if opt.t == 0:
-        return None  # no second moment yet
-    square = opt.value("largest_second_moment" if h["amsgrad"] else "second_moment")
-    root = np.sqrt(square / (1.0 - h["beta2"] ** opt.t))
+        return None
     effective = lr / (1.0 - h["beta1"] ** opt.t)
     beta = h["beta1"]
-    return Limit((2.0 + 2.0 * beta) / ((1.0 - beta) * effective), "(2 + 2β₁)/((1 − β₁)·lr)", _moving(root, h["eps"]))
-
-
-def _moving(root: Array, eps: float) -> Array:
-    """√v + ε, infinite where √v is not above ε: that parameter has had no gradient to speak of and does not move.
-
-    Taken literally, P = ε would call it the fastest of all; its first real gradient raises v and ends that.
-    """
-    still = root <= max(eps, 1e-7 * float(root.max(initial=0.0)))
-    return np.where(still, np.inf, root + eps)
+    return Limit((2.0 + 2.0 * beta) / ((1.0 - beta) * effective), "(2 + 2β₁)/((1 − β₁)·lr)", preconditioner(opt))
 
 
 _LIMITS = {"SGD": _sgd, "RMSProp": _rmsprop, "Adam": _adam, "AdamW": _adam}

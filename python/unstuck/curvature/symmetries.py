@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,17 @@ from ..errors import ArgumentError, ArgumentTypeError
 from ..landscape import check_theta
 from ..operators import HessianOperator, as_operator
 from ..ranges import NON_NEGATIVE
+from .symmetry_families import MOST_COLUMNS, Family, families
 
 if TYPE_CHECKING:
     from ..network_landscape import NetworkLandscape
 
 Array = NDArray[Any]
 
-MOST_SAMPLES = 4096  # on which dead units and unused inputs are looked for
-MOST_VECTORS = 2000  # directions held at once
+MIXTURES = 6  # Gaussian vectors of the directions, whose products are looked at
+FACTOR = 8.0  # P(|z| < 1/8)⁶ = 1e-6 for normal z: no direction is further from flat than so many times the largest
+EXACT = 64  # directions up to which the residual is computed for each
+INDEPENDENT = 1e-9  # of a Gram matrix of unit vectors
 
 
 @dataclass(frozen=True)
@@ -42,52 +44,94 @@ class Symmetries:
 
     Attributes:
         families: why and how many.
-        basis: orthonormal (n, count), float64: the directions.
-        residual: largest ‖Hd‖ over the unit vectors d of the basis, in units of H; at a critical point it is noise.
+        residual: largest ‖Hd‖ over the unit vectors d that they span, in units of H; at a critical point it is noise.
+            Exact for up to 64 directions, else an upper bound by random mixtures (probability of error 1e-6).
         n: number of parameters.
+        coordinates: (m,) parameters that are flat directions by themselves, ascending.
+        columns: (n, d) SciPy sparse matrix, zero at the coordinates: the others, where several parameters move.
+        weights: (d, k) such that columns @ weights is orthonormal.
     """
 
     families: tuple[Symmetry, ...]
-    basis: Array = field(repr=False)
     residual: float
     n: int
+    coordinates: Array = field(repr=False)
+    columns: Any = field(repr=False)
+    weights: Array = field(repr=False)
 
     @property
     def count(self) -> int:
         """Independent flat directions."""
-        return int(self.basis.shape[1])
+        return len(self.coordinates) + int(self.weights.shape[1])
+
+    @property
+    def basis(self) -> Array:
+        """Orthonormal (n, count), float64: the directions, made anew (8·n·count bytes)."""
+        units = np.zeros((self.n, len(self.coordinates)))
+        units[self.coordinates, np.arange(len(self.coordinates))] = 1.0
+        return np.concatenate([units, self.columns @ self.weights], axis=1)
 
     def __str__(self) -> str:
         if not self.count:
             return f"None of the {self.n} directions is flat by a known symmetry."
-        parts = "; ".join(f"{family.count} by {family.reason}" for family in self.families if family.count)
-        return f"{self.count} of the {self.n} directions are flat by construction: {parts}."
+        return f"{self.count} of the {self.n} directions are flat by construction: {self.reasons()}."
 
-    def deflate(self, op: Any) -> HessianOperator:
-        """(I − QQᵀ)·H·(I − QQᵀ) with Q the basis: the operator without these directions, which become exact zeros."""
-        H, Q = as_operator(op), self.basis
+    def reasons(self) -> str:
+        """How many by what, in words."""
+        return "; ".join(f"{family.count} by {family.reason}" for family in self.families if family.count)
+
+    def apart(self, rows: Array) -> Array:
+        """What of each row (k, n) is orthogonal to all of them, float64."""
+        wide = np.array(rows, dtype=np.float64)
+        wide[:, self.coordinates] = 0.0
+        if self.weights.size:
+            for _ in range(2):  # the second time takes the first one's rounding away
+                inside = (self.columns.T @ wide.T).T @ self.weights
+                wide -= (self.columns @ (self.weights @ inside.T)).T
+        return wide
+
+    def deflate(self, op: Any, shift: float = 0.0) -> HessianOperator:
+        """P·H·P + shift·(I − P), P = I − QQᵀ, Q the basis: the operator without these directions.
+
+        Args:
+            op: HessianOperator, SciPy LinearOperator or matrix (n, n).
+            shift: the eigenvalue that they have instead, in units of H.
+
+        Raises:
+            ArgumentError: `op` has another size.
+        """
+        H = as_operator(op)
         if H.shape[0] != self.n:
             raise ArgumentError(f"`op` must have shape ({self.n}, {self.n}), got {H.shape}")
 
-        def apart(rows: Array) -> Array:
-            wide = rows.astype(np.float64)
-            return np.ascontiguousarray((wide - (wide @ Q) @ Q.T).astype(H.dtype))
-
         def block(rows: Array) -> Array:
-            return apart(np.ascontiguousarray((H @ apart(rows).T).T))
+            outside = self.apart(rows)
+            images = self.apart(np.asarray(H.matmat(np.ascontiguousarray(outside.astype(H.dtype)).T)).T)
+            if shift != 0.0:
+                images += shift * (rows - outside)
+            return np.ascontiguousarray(images.astype(H.dtype))
 
         return HessianOperator(
-            self.n, H.dtype, lambda v: block(v[None])[0], block, exact=H.exact, noise=H.noise, plan=H.plan
+            self.n, H.dtype, lambda v: block(v[None])[0], block, exact=H.exact, noise=H.noise, plan=H.plan, trusted=True
         )
+
+    def mixtures(self, rng: np.random.Generator, count: int) -> Array:
+        """`count` Gaussian vectors of their span, (count, n), float64."""
+        rows = np.zeros((count, self.n))
+        rows[:, self.coordinates] = rng.standard_normal((count, len(self.coordinates)))
+        if self.weights.size:
+            rows += (self.columns @ (self.weights @ rng.standard_normal((self.weights.shape[1], count)))).T
+        return rows
 
 
 def symmetries(land: NetworkLandscape, theta: ArrayLike | None = None, tolerance: float | None = None) -> Symmetries:
     """The directions in which the loss of a network cannot curve at a critical point, and why.
 
-    Families: logits that may all be shifted (CrossEntropy behind a Linear), hidden units whose weights can be scaled
-    in against out (Linear, then Identity, ReLU or LeakyReLU, then Linear), biases that BatchNorm removes again in
-    training, units that are 0 on all data, and inputs that are 0 on all data. For a rescaling t the Hessian obeys
-    H·t = −(∂t/∂θ)ᵀ∇L, so that it is flat where the gradient vanishes; the others are flat everywhere.
+    Families: logits that may all be shifted (CrossEntropy behind a Linear); inputs that are 0 on all data, and units
+    (ReLU) that are; biases, means and scales of weights that a normalisation behind them removes again (BatchNorm in
+    training, LayerNorm, RMSNorm, up to their ε); hidden units whose weights can be scaled in against out (Linear, then
+    Identity, ReLU or LeakyReLU, then Linear). For a scaling t the Hessian obeys H·t = −(∂t/∂θ)ᵀ∇L, so that it is flat
+    where the gradient vanishes; the others are flat everywhere.
 
     Args:
         land: a NetworkLandscape; with `l2` > 0 nothing is flat and the answer is empty.
@@ -95,39 +139,110 @@ def symmetries(land: NetworkLandscape, theta: ArrayLike | None = None, tolerance
         tolerance: what counts as flat, in units of curvature; None: 1e-4·‖H‖, as in `classify`.
 
     Returns:
-        `Symmetries`, at most 2,000 directions.
+        `Symmetries`: any number of single parameters, and at most 2,000 other directions of each family.
 
     Raises:
-        ArgumentError: `tolerance` is negative.
+        ArgumentError: `tolerance` is negative, or `theta` has a wrong shape.
         ArgumentTypeError: `land` is no NetworkLandscape.
 
-    Guarantee: every family was checked by the product with one random mixture of its directions, and is left out
-    where that is not flat within `tolerance`; `residual` is the largest product of a single one.
-    Cost: one forward pass over at most 4,096 samples, a dozen products, and one for each family and direction.
+    Guarantee: no unit vector d that the answer spans has ‖Hd‖ above `tolerance`, so that at least as many eigenvalues
+    lie within ±tolerance: by products with all directions up to 64, else with random mixtures (probability of error
+    1e-6). A family that is not flat by itself is left out.
+    Cost: one forward pass over at most 4,096 samples, and products: one for each direction or, for more than 64, 6 (as
+    many again for each family where not all are flat), and a dozen for ‖H‖ without `tolerance`.
+
+    Source: scalings as in B. Neyshabur et al. (2015), Path-SGD, arXiv 1506.02617, and L. Dinh et al. (2017), arXiv
+    1703.04933; scales before a normalisation as in T. van Laarhoven (2017), arXiv 1706.05350.
     """
     from ..network_landscape import NetworkLandscape
 
     if not isinstance(land, NetworkLandscape):
         raise ArgumentTypeError(f"`land` must be a NetworkLandscape, got {type(land).__name__}")
     point = check_theta(land.theta if theta is None else theta, land.n, land.dtype)
-    if land.l2 > 0.0:
-        return Symmetries((), np.zeros((land.n, 0)), 0.0, land.n)
+    given = None if tolerance is None else NON_NEGATIVE.check("tolerance", tolerance)
     op = land.hessian(point)
-    flat = 1e-4 * _norm(op) if tolerance is None else NON_NEGATIVE.check("tolerance", tolerance)
-    basis, families = np.zeros((land.n, 0)), []
-    for reason, vectors in _families(land, point):
-        if not vectors or basis.shape[1] >= MOST_VECTORS:
-            continue
-        matrix = np.array(vectors[: MOST_VECTORS - basis.shape[1]]).T
-        matrix /= np.linalg.norm(matrix, axis=0)
-        mixture = matrix @ np.random.default_rng(0).standard_normal(matrix.shape[1])
-        mixture /= np.linalg.norm(mixture)
-        if float(np.linalg.norm(op @ mixture.astype(op.dtype))) > flat:
-            continue
-        wider = _extended(basis, matrix)
-        families.append(Symmetry(reason, wider.shape[1] - basis.shape[1]))
-        basis = wider
-    return Symmetries(tuple(families), basis, _residual(op, basis), land.n)
+    return flat_symmetries(land, point, op, 1e-4 * _norm(op) if given is None else given)
+
+
+def flat_symmetries(
+    land: NetworkLandscape, theta: Array, op: HessianOperator, flat: float, exact: int = EXACT
+) -> Symmetries:
+    """The symmetries whose directions are flat within `flat`; see `symmetries`.
+
+    Up to `exact` directions each has its own product, otherwise Gaussian mixtures stand for all.
+    """
+    if land.l2 > 0.0:
+        return _assembled([], land.n)
+    rng = np.random.default_rng(0)
+    candidates = [family for family in families(land, theta) if len(family.coordinates) or family.columns]
+    found = _checked(_assembled(candidates, land.n), op, rng, exact)
+    if found.residual <= flat:
+        return found
+    kept = [f for f in candidates if _checked(_assembled([f], land.n), op, rng, exact).residual <= flat]
+    found = _checked(_assembled(kept, land.n), op, rng, exact)
+    return found if found.residual <= flat else _assembled([], land.n)
+
+
+def _checked(found: Symmetries, op: HessianOperator, rng: np.random.Generator, exact: int) -> Symmetries:
+    """With ‖HQ‖, Q the basis, or a bound of it."""
+    if not found.count:
+        return found
+    if found.count <= exact:
+        images = _images(op, found.basis.T)
+        return _with_residual(found, float(np.linalg.norm(images, 2)))
+    sizes = np.linalg.norm(_images(op, found.mixtures(rng, MIXTURES)), axis=0)
+    return _with_residual(found, FACTOR * float(sizes.max()))
+
+
+def _with_residual(found: Symmetries, residual: float) -> Symmetries:
+    return Symmetries(found.families, residual, found.n, found.coordinates, found.columns, found.weights)
+
+
+def _images(op: HessianOperator, rows: Array) -> Array:
+    """H·row in columns, (n, k)."""
+    return np.asarray(op.matmat(np.ascontiguousarray(rows, dtype=op.dtype).T), dtype=np.float64)
+
+
+def _assembled(candidates: list[Family], n: int) -> Symmetries:
+    """One basis of all families, and what each adds: the rank is m + that of the columns without the m coordinates."""
+    counted: list[Symmetry] = []
+    coordinates = np.empty(0, np.int64)
+    columns: list[tuple[Array, Array]] = []
+    before, matrix, weights = 0, _sparse([], coordinates, n), np.empty((0, 0))
+    for family in candidates:
+        coordinates = np.union1d(coordinates, family.coordinates)
+        columns += family.columns[: max(MOST_COLUMNS - len(columns), 0)]
+        matrix = _sparse(columns, coordinates, n)
+        weights = _orthonormalising(matrix)
+        rank = len(coordinates) + weights.shape[1]
+        counted.append(Symmetry(family.reason, rank - before))
+        before = rank
+    return Symmetries(tuple(counted), 0.0, n, coordinates, matrix, weights)
+
+
+def _sparse(columns: list[tuple[Array, Array]], without: Array, n: int) -> Any:
+    """Unit vectors as a sparse matrix (n, d), then without some of their entries."""
+    from scipy.sparse import csc_array
+
+    kept = np.ones(n, dtype=bool)
+    kept[without] = False
+    rows, values, ends = [np.empty(0, np.int64)], [np.empty(0)], [0]
+    for where, value in columns:
+        size = float(np.linalg.norm(value))
+        inside = kept[where] & (value != 0.0)
+        rows.append(where[inside])
+        values.append(value[inside] / (size or 1.0))
+        ends.append(ends[-1] + int(np.count_nonzero(inside)))
+    return csc_array((np.concatenate(values), np.concatenate(rows), np.array(ends)), shape=(n, len(columns)))
+
+
+def _orthonormalising(matrix: Any) -> Array:
+    """(d, k) weights that turn the columns into an orthonormal basis of their span."""
+    if matrix.shape[1] == 0:
+        return np.empty((0, 0))
+    values, vectors = np.linalg.eigh((matrix.T @ matrix).toarray())
+    kept = values > INDEPENDENT
+    return np.asarray(vectors[:, kept] / np.sqrt(values[kept]))
 
 
 def _norm(op: HessianOperator) -> float:
@@ -139,148 +254,3 @@ def _norm(op: HessianOperator) -> float:
         v = np.asarray(op @ v.astype(op.dtype), dtype=np.float64)
         size = max(size, float(np.linalg.norm(v)))
     return size
-
-
-def _extended(basis: Array, matrix: Array) -> Array:
-    """The basis with what `matrix` adds to its span; dependent directions drop out."""
-    for _ in range(2):
-        matrix = matrix - basis @ (basis.T @ matrix)
-    left, sizes, _ = np.linalg.svd(matrix, full_matrices=False)
-    return np.concatenate([basis, left[:, sizes > 1e-6]], axis=1)
-
-
-def _residual(op: HessianOperator, basis: Array) -> float:
-    worst = 0.0
-    for start in range(0, basis.shape[1], 64):
-        products = np.asarray(op @ basis[:, start : start + 64].astype(op.dtype), dtype=np.float64)
-        worst = max(worst, float(np.linalg.norm(products, axis=0).max()))
-    return worst
-
-
-def _families(land: NetworkLandscape, theta: Array) -> Iterator[tuple[str, list[Array]]]:
-    """(reason, directions (n,)) of every family, those that are flat everywhere first."""
-    view = _View(land, theta)
-    yield "logits that may all be shifted alike", list(view.logit_shifts())
-    yield "inputs that are 0 on all data", list(view.unused_inputs())
-    yield "units that are 0 on all data", list(view.dead_units())
-    yield "biases that the normalisation behind them removes", list(view.removed_biases())
-    yield "units whose weights can be scaled in against out", list(view.rescalings())
-
-
-class _View:
-    """A network's nodes, blocks and activations, as the families need them."""
-
-    def __init__(self, land: NetworkLandscape, theta: Array) -> None:
-        self.land, self.theta = land, theta.astype(np.float64)
-        self.nodes = land.net._wiring.nodes
-        self.blocks = {name: (where, shape) for name, where, shape in land.blocks}
-        rows = land.X.shape[0]
-        self.X = land.X if land.mode == "train" else land.X[:MOST_SAMPLES]
-        self.whole = self.X.shape[0] == rows
-        inputs = self.X.reshape(-1, *land.net.input_shape)
-        self.outputs = [h.reshape(len(h), -1) for _, h in land.net.activations(inputs, theta, land.mode)]
-
-    def readers(self, i: int) -> list[int]:
-        """Nodes that read node i."""
-        return [j for j, node in enumerate(self.nodes) if i in (node.source, node.second)]
-
-    def linear(self, i: int) -> bool:
-        """Whether node i is a Linear of its own parameters."""
-        return self.nodes[i].kind == "Linear" and f"{self.nodes[i].name}.weight" in self.blocks
-
-    def has(self, i: int, name: str) -> bool:
-        """Whether node i has such a block."""
-        return f"{self.nodes[i].name}.{name}" in self.blocks
-
-    def _within(self, direction: Array, i: int, name: str) -> Array:
-        """The view of node i's block in a vector (n,)."""
-        where, shape = self.blocks[f"{self.nodes[i].name}.{name}"]
-        return direction[where].reshape(shape)
-
-    def _empty(self, i: int, name: str) -> tuple[Array, Array]:
-        """A zero direction (n,), and the view of node i's block in it."""
-        direction = np.zeros(self.land.n)
-        return direction, self._within(direction, i, name)
-
-    def logit_shifts(self) -> Iterator[Array]:
-        last = len(self.nodes) - 1
-        if self.land.loss_function.kind != "CrossEntropy" or not self.linear(last):
-            return
-        for column in range(self.blocks[f"{self.nodes[last].name}.weight"][1][1]):
-            direction, weight = self._empty(last, "weight")
-            weight[:, column] = 1.0
-            yield direction
-        if self.has(last, "bias"):
-            direction, bias = self._empty(last, "bias")
-            bias[:] = 1.0
-            yield direction
-
-    def unused_inputs(self) -> Iterator[Array]:
-        used = self.X.reshape(len(self.X), -1).any(axis=0)
-        zero = np.flatnonzero(~used) if self.whole else np.empty(0, np.int64)
-        for i, node in enumerate(self.nodes):
-            if node.source < 0 and self.linear(i):
-                for column in zero:
-                    yield from self._rows_of(i, column=int(column))
-
-    def _rows_of(self, i: int, column: int) -> Iterator[Array]:
-        """One direction per row of node i's weight, along one column."""
-        for row in range(self.blocks[f"{self.nodes[i].name}.weight"][1][0]):
-            direction, weight = self._empty(i, "weight")
-            weight[row, column] = 1.0
-            yield direction
-
-    def hidden(self, kinds: tuple[str, ...]) -> Iterator[tuple[int, int, int]]:
-        """(Linear, activation, Linear) in a row without branches."""
-        for i, node in enumerate(self.nodes):
-            if node.kind in kinds and node.second < 0 and node.source >= 0 and self.linear(node.source):
-                after = self.readers(i)
-                if self.readers(node.source) == [i] and len(after) == 1 and self.linear(after[0]):
-                    yield node.source, i, after[0]
-
-    def dead_units(self) -> Iterator[Array]:
-        if not self.whole:
-            return
-        for before, _, after in self.hidden(("ReLU",)):
-            # strictly inside: a unit at its kink is not flat
-            dead = np.flatnonzero((self.outputs[before] < 0.0).all(axis=0))
-            for unit in dead:
-                yield from self._rows_of(after, column=int(unit))
-                yield from self._incoming(before, int(unit))
-
-    def _incoming(self, i: int, unit: int) -> Iterator[Array]:
-        """One direction per weight into one unit, and its bias."""
-        for column in range(self.blocks[f"{self.nodes[i].name}.weight"][1][1]):
-            direction, weight = self._empty(i, "weight")
-            weight[unit, column] = 1.0
-            yield direction
-        if self.has(i, "bias"):
-            direction, bias = self._empty(i, "bias")
-            bias[unit] = 1.0
-            yield direction
-
-    def removed_biases(self) -> Iterator[Array]:
-        if self.land.mode != "train":
-            return
-        for node in self.nodes:
-            i = node.source
-            if node.kind != "BatchNorm" or getattr(node.layer, "frozen", False):
-                continue  # running statistics remove no bias
-            if i < 0 or not self.linear(i) or not self.has(i, "bias"):
-                continue
-            if len(self.readers(i)) == 1:
-                for unit in range(self.blocks[f"{self.nodes[i].name}.bias"][1][0]):
-                    direction, bias = self._empty(i, "bias")
-                    bias[unit] = 1.0
-                    yield direction
-
-    def rescalings(self) -> Iterator[Array]:
-        for before, _, after in self.hidden(("ReLU", "LeakyReLU", "Identity")):
-            for unit in range(self.blocks[f"{self.nodes[before].name}.weight"][1][0]):
-                direction = np.zeros(self.land.n)
-                for name in ("weight", "bias"):
-                    if self.has(before, name):
-                        self._within(direction, before, name)[unit] = self._within(self.theta, before, name)[unit]
-                self._within(direction, after, "weight")[:, unit] = -self._within(self.theta, after, "weight")[:, unit]
-                if direction.any():
-                    yield direction

@@ -19,6 +19,7 @@ from ..progress import Progress, check_progress
 from ..ranges import BELOW_ONE, NON_NEGATIVE, Count
 from .eigenpairs import eigenpairs
 from .measure import Measure, ProbeMeasure, Share
+from .plan import checked_budget
 from .probing import all_eigenvalues, default_probes, probe
 from .products import Products
 
@@ -103,6 +104,11 @@ def minimum_ratio(
         seed: of the probes.
         progress: called as progress(done, total, text) after every step.
 
+    Returns:
+        MinimumRatio: three shares in [0, 1], each (lower, upper), and `raw`.
+
+    Guarantee: all three bounds hold together with `confidence`; with `exact` surely, up to rounding.
+
     Raises:
         ArgumentError, ArgumentTypeError: an argument is out of range.
         BudgetError: the vectors do not fit `memory_budget`.
@@ -121,6 +127,7 @@ def minimum_ratio(
     most = None if max_products is None else Count(3).check("max_products", max_products)
     Count(0).check("seed", seed)
     check_progress(progress)
+    checked_budget(memory_budget)
     if exact or (exact is None and products.n <= min(CHEAP, products.n if most is None else most)):
         known = all_eigenvalues(products, memory_budget, progress)
         tau = _tolerance(given, products)
@@ -261,6 +268,7 @@ def _limited(op: HessianOperator, budget: int) -> HessianOperator:
         within(lambda rows: np.ascontiguousarray((op @ rows.T).T)),
         exact=op.exact,
         noise=op.noise,
+        trusted=True,
     )
 
 

@@ -59,6 +59,7 @@ class Objective:
             exact=op.exact,
             noise=op.noise,
             plan=op.plan,
+            trusted=True,
         )
 
     def _chosen(self, batch: Array | None) -> Array | None:
