@@ -203,6 +203,7 @@ def tridiagonal_eigenvalues(diagonal: NDArray[Any], coupling: NDArray[Any]) -> N
 def follow(
     rows: NDArray[Any], images: NDArray[Any], sign: float, shift: float, most: int
 ) -> tuple[float, float, NDArray[Any], int]: ...
+def inverse_roots(square: NDArray[Any], factor: float, epsilon: float, single: bool) -> NDArray[Any]: ...
 
 # quadrature
 class Float32Probes:

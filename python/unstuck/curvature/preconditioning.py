@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _core
 from ..errors import ArgumentError, ArgumentTypeError
 from ..operators import HessianOperator, as_operator
 
@@ -17,6 +19,42 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 STILL = 1e-7  # of the largest root: below, and where it is not above ε, a parameter does not move
+
+
+@dataclass(frozen=True)
+class Metric:
+    """P = root + ε or √(root² + ε), root = √(factor·square); infinite where the root is not above ε.
+
+    Attributes:
+        square: (n,) float64.
+        factor: of the square, the correction of its start.
+        eps: ε.
+        inside: whether ε goes under the root.
+        rates: (begin, end, factor of the rate) of blocks; P is divided by it.
+    """
+
+    square: Array
+    factor: float
+    eps: float
+    inside: bool = False
+    rates: tuple[tuple[int, int, float], ...] = ()
+
+    def diagonal(self) -> Array:
+        """P (n,) float64."""
+        root = np.sqrt(self.square * self.factor)
+        least = np.sqrt(self.eps) if self.inside else self.eps
+        still = root <= max(least, STILL * float(root.max(initial=0.0)))
+        with np.errstate(divide="ignore"):
+            diagonal = np.where(still, np.inf, np.sqrt(root**2 + self.eps) if self.inside else root + self.eps)
+            for begin, end, rate in self.rates:
+                diagonal[begin:end] /= rate
+        return np.asarray(diagonal)
+
+    def inverse_roots(self, dtype: Any) -> Array:
+        """P^-½ (n,) in float32 or float64."""
+        if self.inside or self.rates:
+            return np.asarray(1.0 / np.sqrt(self.diagonal()), dtype=dtype)
+        return _core.inverse_roots(self.square, self.factor, self.eps, np.dtype(dtype) == np.float32)
 
 
 def preconditioner(optimizer: Any) -> Array:
@@ -34,28 +72,26 @@ def preconditioner(optimizer: Any) -> Array:
         largest, and where the rate is 0: such a parameter has had no gradient to speak of and does not move. (Taken
         literally, P = ε would call it the fastest of all; its first real gradient raises the root and ends that.)
 
-    Guarantee: exact to the rounding of the state, also where it is kept in bfloat16 or int8 (as the rule reads it).
-
     Raises:
         ArgumentError: the rule keeps no second moments (SGD, Lion, LARS), multiplies them by a trust ratio (LAMB) or
             mixes them with SGD (RMSPropWarmup); or no update has been done yet.
         ArgumentTypeError: `optimizer` is neither.
 
-    Source: J. Cohen et al. (2022), Adaptive gradient methods at the edge of stability, arXiv 2207.14484.
+    Source: J. Cohen et al. (2022), Adaptive gradient methods at the edge of stability, arXiv 2207.14484, section 2.
     """
+    return metric(optimizer).diagonal()
+
+
+def metric(optimizer: Any) -> Metric:
+    """P of `preconditioner` as what it is made of."""
     opt = _optimizer(optimizer)
     if opt.rule not in _ROOTS:
         why = _WITHOUT.get(opt.rule, "keeps no second moments of the gradient")
         raise ArgumentError(f"`optimizer`: {opt.rule} {why}, so that there is no P; it is there for {_names()}")
     if opt.t == 0 or opt.n is None or not opt.slots:
         raise ArgumentError(f"`optimizer`: {opt.rule} has done no update yet, so that there are no second moments")
-    root, eps, inside = _ROOTS[opt.rule](opt, dict(opt.hyper_at(opt.start + opt.t - 1)))
-    still = root <= max(np.sqrt(eps) if inside else eps, STILL * float(root.max(initial=0.0)))
-    with np.errstate(divide="ignore"):
-        diagonal = np.where(still, np.inf, np.sqrt(root**2 + eps) if inside else root + eps)
-        for begin, end, factor, _, _ in _block_rows(opt):
-            diagonal[begin:end] /= factor
-    return np.asarray(diagonal)
+    made = _ROOTS[opt.rule](opt, dict(opt.hyper_at(opt.start + opt.t - 1)))
+    return replace(made, rates=tuple((begin, end, rate) for begin, end, rate, _, _ in _block_rows(opt)))
 
 
 def preconditioned_operator(op: Any, optimizer: Any) -> HessianOperator:
@@ -78,8 +114,6 @@ def preconditioned_operator(op: Any, optimizer: Any) -> HessianOperator:
     Raises:
         ArgumentError: as `preconditioner`; the sizes differ; P is not positive; `op` is not square.
         ArgumentTypeError: `optimizer` is none of these.
-
-    Source: J. Cohen et al. (2022), arXiv 2207.14484.
     """
     H = as_operator(op)
     n = int(H.shape[0])
@@ -134,58 +168,55 @@ def _block_rows(opt: Optimizer) -> list[Any]:
     return [row for row in per_block.rows(opt.blocks, opt.per_block) if row[2] != 1.0]
 
 
-Root = tuple[Array, float, bool]  # the root, ε, and whether ε goes under it
-
-
-def _adam(opt: Optimizer, hyper: dict[str, float]) -> Root:
+def _adam(opt: Optimizer, hyper: dict[str, float]) -> Metric:
     square = opt.value("largest_second_moment" if hyper.get("amsgrad") else "second_moment")
-    return np.sqrt(square / (1.0 - hyper["beta2"] ** opt.t)), hyper["eps"], False
+    return Metric(square, 1.0 / (1.0 - hyper["beta2"] ** opt.t), hyper["eps"])
 
 
-def _radam(opt: Optimizer, hyper: dict[str, float]) -> Root:
+def _radam(opt: Optimizer, hyper: dict[str, float]) -> Metric:
     left = 1.0 - hyper["beta2"] ** opt.t
     most = 2.0 / (1.0 - hyper["beta2"]) - 1.0
     rho = most - 2.0 * opt.t * (1.0 - left) / left
     if rho <= hyper["threshold"]:
-        return np.full(opt.n or 0, 0.0 if hyper["early"] else 1.0), 0.0, False  # "skip": nothing moves
-    rectified = np.sqrt((rho - 4.0) * (rho - 2.0) * most / ((most - 4.0) * (most - 2.0) * rho) * left)
-    return np.sqrt(opt.value("second_moment")) / rectified, hyper["eps"] / float(rectified), False
+        return Metric(np.full(opt.n or 0, 0.0 if hyper["early"] else 1.0), 1.0, 0.0)  # "skip": nothing moves
+    rectified = (rho - 4.0) * (rho - 2.0) * most / ((most - 4.0) * (most - 2.0) * rho) * left
+    return Metric(opt.value("second_moment"), 1.0 / rectified, hyper["eps"] / float(np.sqrt(rectified)))
 
 
-def _adabelief(opt: Optimizer, hyper: dict[str, float]) -> Root:
-    return np.sqrt(opt.value("variance") / (1.0 - hyper["beta2"] ** opt.t)), hyper["eps"], False
+def _adabelief(opt: Optimizer, hyper: dict[str, float]) -> Metric:
+    return Metric(opt.value("variance"), 1.0 / (1.0 - hyper["beta2"] ** opt.t), hyper["eps"])
 
 
-def _adamax(opt: Optimizer, hyper: dict[str, float]) -> Root:
-    return np.asarray(np.maximum(opt.value("infinity_norm") - hyper["eps"], 0.0)), hyper["eps"], False
+def _adamax(opt: Optimizer, hyper: dict[str, float]) -> Metric:
+    return Metric(np.maximum(opt.value("infinity_norm") - hyper["eps"], 0.0) ** 2, 1.0, hyper["eps"])
 
 
-def _rmsprop(opt: Optimizer, hyper: dict[str, float]) -> Root:
+def _rmsprop(opt: Optimizer, hyper: dict[str, float]) -> Metric:
     square = opt.value("square_average")
     if hyper["centered"]:
         square = np.maximum(square - opt.value("gradient_average") ** 2, 0.0)
-    return np.sqrt(square), hyper["eps"], bool(hyper["eps_inside"])
+    return Metric(square, 1.0, hyper["eps"], bool(hyper["eps_inside"]))
 
 
-def _adagrad(opt: Optimizer, hyper: dict[str, float]) -> Root:
-    return np.sqrt(opt.value("square_sum") / (opt.t if hyper["form"] else 1.0)), hyper["eps"], False
+def _adagrad(opt: Optimizer, hyper: dict[str, float]) -> Metric:
+    return Metric(opt.value("square_sum"), 1.0 / opt.t if hyper["form"] else 1.0, hyper["eps"])
 
 
-def _composed(opt: Optimizer, hyper: dict[str, float]) -> Root:
+def _composed(opt: Optimizer, hyper: dict[str, float]) -> Metric:
     size: Any = opt.settings["size"]
     if size == "none":
         raise ArgumentError('`optimizer`: Composed with size="none" keeps no second moments of the gradient')
     if size == "largest":
-        return opt.value("infinity_norm"), hyper["eps"], False
-    square = opt.value("squares")
+        return Metric(opt.value("infinity_norm") ** 2, 1.0, hyper["eps"])
+    factor = 1.0
     if size == "mean":
-        square = square / opt.t
+        factor = 1.0 / opt.t
     elif size == "moving" and hyper["correct"]:
-        square = square / (1.0 - hyper["alpha"] ** opt.t)
-    return np.sqrt(square), hyper["eps"], False
+        factor = 1.0 / (1.0 - hyper["alpha"] ** opt.t)
+    return Metric(opt.value("squares"), factor, hyper["eps"])
 
 
-_ROOTS: dict[str, Callable[[Optimizer, dict[str, float]], Root]] = {
+_ROOTS: dict[str, Callable[[Optimizer, dict[str, float]], Metric]] = {
     "Adam": _adam,
     "AdamW": _adam,
     "NAdam": _adam,

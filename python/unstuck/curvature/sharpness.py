@@ -178,7 +178,7 @@ class SharpnessTracker:
             rate = float(opt.rate(opt.start + opt.t)) if lr is None else NON_NEGATIVE.check("lr", lr)
             limit = stability_limit(opt, rate)
         at = (len(self.looks) if opt is None else int(opt.t)) if step is None else int(step)
-        scale = _scaling(limit, self.land.dtype)
+        scale = None if limit is None else limit.scale(self.land.dtype)
         self._effective.scale = scale
         if self.vectors is None:
             self._largest.size = self._effective.size = 2 if scale is None else 1
@@ -293,15 +293,6 @@ class SharpnessTracker:
         threshold, formula = (NONE, "") if limit is None else (limit.threshold, limit.formula)
         samples = (self.land.samples or 0) if self.batch is None else len(self.batch)
         return Sharpness(step, top.value, upper, low, lower, top.residual, effective, threshold, formula, made, samples)
-
-
-def _scaling(limit: Limit | None, dtype: Any) -> Array | None:
-    """P^-½, (n,); None for the identity."""
-    if limit is None or limit.preconditioner is None:
-        return None
-    with np.errstate(over="ignore"):
-        root: Array = np.sqrt(np.asarray(limit.preconditioner, dtype=dtype))
-    return np.asarray(np.reciprocal(root, out=root))
 
 
 def _near(state: Any) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..operators import HessianOperator
-from .preconditioning import preconditioner, scaled
+from .preconditioning import Metric, metric, scaled
 
 Array = NDArray[Any]
 
@@ -22,12 +22,21 @@ class Limit:
     Attributes:
         threshold: largest stable eigenvalue of P^-1/2 H P^-1/2.
         formula: of the threshold.
-        preconditioner: the diagonal of P (n,), or None for the identity.
+        metric: P; None for the identity.
     """
 
     threshold: float
     formula: str
-    preconditioner: Array | None
+    metric: Metric | None
+
+    @property
+    def preconditioner(self) -> Array | None:
+        """The diagonal of P (n,), or None for the identity."""
+        return None if self.metric is None else self.metric.diagonal()
+
+    def scale(self, dtype: Any) -> Array | None:
+        """The diagonal of P^-1/2 (n,) in float32 or float64, or None for the identity."""
+        return None if self.metric is None else self.metric.inverse_roots(dtype)
 
 
 def stability_limit(opt: Any, lr: float) -> Limit | None:
@@ -85,16 +94,15 @@ def _sgd(opt: Any, lr: float) -> Limit:
 def _rmsprop(opt: Any, lr: float) -> Limit | None:
     if opt.t == 0:
         return None  # no second moment yet
-    return Limit(*_momentum_threshold(opt.hyper["momentum"], lr), preconditioner(opt))
+    return Limit(*_momentum_threshold(opt.hyper["momentum"], lr), metric(opt))
 
 
 def _adam(opt: Any, lr: float) -> Limit | None:
-    h = opt.hyper
     if opt.t == 0:
         return None
-    effective = lr / (1.0 - h["beta1"] ** opt.t)
-    beta = h["beta1"]
-    return Limit((2.0 + 2.0 * beta) / ((1.0 - beta) * effective), "(2 + 2β₁)/((1 − β₁)·lr)", preconditioner(opt))
+    beta = opt.hyper["beta1"]
+    effective = lr / (1.0 - beta**opt.t)
+    return Limit((2.0 + 2.0 * beta) / ((1.0 - beta) * effective), "(2 + 2β₁)/((1 − β₁)·lr)", metric(opt))
 
 
 _LIMITS = {"SGD": _sgd, "RMSProp": _rmsprop, "Adam": _adam, "AdamW": _adam}

@@ -63,6 +63,12 @@ std::int64_t follow_ends(std::int64_t n, std::span<FollowedEnd<T>> ends, double 
 template <class T>
 bool scaled(std::int64_t n, std::int64_t count, const T *rows, const T *scale, T *result);
 
+// P^-½ for P = √(factor·square) + epsilon: 0 where √(factor·square) is at most epsilon or 1e-7 of
+// the largest, the parameters that have had no gradient to speak of.
+template <class T>
+void inverse_roots(std::span<const double> square, double factor, double epsilon,
+                   std::span<T> scale);
+
 template <class T, class Apply>
 std::int64_t follow_ends(std::int64_t n, std::span<FollowedEnd<T>> ends, double accuracy,
                          std::int64_t most, LookSpace<T> &space, Apply &&apply) {
