@@ -9,7 +9,7 @@ PRIMAL, PRODUCT, FRESH_PRODUCTS = 4, 6, 20
 # in multiply-adds: what a parameter costs a training step, and a look for every vector; what a look costs at any size
 UPDATE, VECTOR, LOOK = 20, 40, 3_000_000
 FEWEST = 8
-MARGIN = 0.7  # for looks that go on, caches that they empty, and what Python does between two calls
+MARGIN = 0.5  # for looks that go on, caches that they empty, and what Python does between two calls
 
 
 def affordable_samples(land: Any, steps: float, batch_size: int, vectors: int, certify_every: int) -> int:
