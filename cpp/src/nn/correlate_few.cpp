@@ -42,10 +42,32 @@ template <class T> struct Filter {
   const T *weights;
 };
 
+// The first `count` < 2·half lanes in pieces of half, half/2 … 1.
+template <class T, std::int64_t half, class Vector>
+void store_part(Into into, const Vector &sums, std::int64_t count, T *to) {
+  typedef T Piece __attribute__((vector_size(half * sizeof(T)), aligned(alignof(T))));
+  Piece low, high;
+  __builtin_memcpy(&low, &sums, sizeof low);
+  __builtin_memcpy(&high, reinterpret_cast<const char *>(&sums) + sizeof low, sizeof high);
+  if (count & half) {
+    Piece old{};
+    if (into == Into::add)
+      __builtin_memcpy(&old, to, sizeof old);
+    old += low;
+    __builtin_memcpy(to, &old, sizeof old);
+    low = high;
+    to += half;
+  }
+  if constexpr (half > 1)
+    store_part<T, half / 2>(into, low, count & (half - 1), to);
+}
+
 template <class T>
 void store(Into into, const Lanes<T> &sums, std::int64_t count, std::int64_t step, T *to) {
   if (step == 1 && count == kLanes<T>)
     lanes(to) = into == Into::add ? lanes(to) + sums : sums;
+  else if (step == 1)
+    store_part<T, kLanes<T> / 2>(into, sums, count, to);
   else
     for (std::int64_t j = 0; j < count; ++j)
       to[j * step] = (into == Into::add ? to[j * step] : T(0)) + sums[j];
@@ -111,11 +133,11 @@ template <class T> Mask<T> first_lanes(std::int64_t count) {
   return mask;
 }
 
-// sums[t][·] += Σ source[offset[t] + position]·δ[position], R taps, lane by lane
+// sums[t][·] += Σ source[offset[t] + position]·δ[position], R taps, lane by lane; δ ends at `end`
 template <class T, int R>
 void add_taps(const Correlation &correlation, const Correlation::Band &band,
               std::int64_t source_sample, std::int64_t delta_sample, const T *copy,
-              const std::int64_t *offsets, const T *delta, T *sums) {
+              const std::int64_t *offsets, const T *delta, const T *end, T *sums) {
   Lanes<T> sum[R];
   const T *from[R];
 #pragma GCC unroll 9
@@ -135,8 +157,11 @@ void add_taps(const Correlation &correlation, const Correlation::Band &band,
                    // what lies behind the end of a row may be anything, NaN included
                    const Mask<T> inside = first_lanes<T>(count);
                    Lanes<T> d{};
-                   for (std::int64_t j = 0; j < count; ++j)
-                     d[j] = delta[to + j];
+                   if (delta + to + kLanes<T> <= end)
+                     d = (Lanes<T>)((Mask<T>)lanes(delta + to) & inside);
+                   else
+                     for (std::int64_t j = 0; j < count; ++j)
+                       d[j] = delta[to + j];
 #pragma GCC unroll 9
                    for (int t = 0; t < R; ++t)
                      sum[t] += d * (Lanes<T>)((Mask<T>)lanes(from[t] + at) & inside);
@@ -149,13 +174,13 @@ void add_taps(const Correlation &correlation, const Correlation::Band &band,
 template <class T, int R = kTaps>
 void add_taps_of(std::int64_t taps, const Correlation &correlation, const Correlation::Band &band,
                  std::int64_t source_sample, std::int64_t delta_sample, const T *copy,
-                 const std::int64_t *offsets, const T *delta, T *sums) {
+                 const std::int64_t *offsets, const T *delta, const T *end, T *sums) {
   if (taps == R)
-    return add_taps<T, R>(correlation, band, source_sample, delta_sample, copy, offsets, delta,
+    return add_taps<T, R>(correlation, band, source_sample, delta_sample, copy, offsets, delta, end,
                           sums);
   if constexpr (R > 1)
     add_taps_of<T, R - 1>(taps, correlation, band, source_sample, delta_sample, copy, offsets,
-                          delta, sums);
+                          delta, end, sums);
 }
 
 } // namespace
@@ -214,7 +239,7 @@ void correlate_weights_few(Team team, const Correlation &correlation, std::int64
                          correlation.offsets().data() + t,
                          delta.data + band.sample * delta_sample +
                              (group * delta.planes + pair / source.planes) * delta.plane,
-                         sums + (pair * taps + t) * kLanes<T>);
+                         delta.data + rows * delta_sample, sums + (pair * taps + t) * kLanes<T>);
     }
     T *const to = gradient + group * pairs * taps;
     for (std::int64_t k = 0; k < pairs * taps; ++k) {
