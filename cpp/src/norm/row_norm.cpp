@@ -115,10 +115,41 @@ void row_norm_forward(Rows rows, double epsilon, const T *x, const T *gamma, con
 
 namespace {
 
+// Σδx̂ and Σδ per channel, in double; null: not wanted.
+struct AffineSums {
+  double *slope = nullptr, *offset = nullptr;
+
+  // A row of `spatial` elements per channel.
+  template <class T>
+  void add(std::int64_t channels, std::int64_t spatial, const T *d_y, const T *x, double mean,
+           double r) const {
+    if (spatial == 1)
+      return add_contiguous(channels, d_y, x, mean, r);
+    for (std::int64_t k = 0; k < spatial; ++k)
+      for (std::int64_t c = 0; c < channels; ++c) {
+        const auto d = static_cast<double>(d_y[c * spatial + k]);
+        slope[c] += d * ((static_cast<double>(x[c * spatial + k]) - mean) * r);
+        offset[c] += d;
+      }
+  }
+
+private:
+  template <class T>
+  void add_contiguous(std::int64_t channels, const T *d_y, const T *x, double mean,
+                      double r) const {
+#pragma GCC ivdep
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const auto d = static_cast<double>(d_y[c]);
+      slope[c] += d * ((static_cast<double>(x[c]) - mean) * r);
+      offset[c] += d;
+    }
+  }
+};
+
 // Adds Σδx̂ and Σδ per channel, if wanted, and gives Σγδ and Σγδx̂ of the row.
 template <class T>
 std::array<double, 2> row_products(const Rows &rows, const T *d_y, const T *x, double mean,
-                                   double r, const T *gamma, std::array<double, 2> *affine) {
+                                   double r, const T *gamma, AffineSums affine) {
   const std::int64_t spatial = rows.shape.spatial, channels = rows.channels();
   const double high = static_cast<double>(static_cast<T>(mean)), rest = (mean - high) * r;
   const auto of = [=](const T *d, const T *a, const auto &weighted, std::int64_t length) {
@@ -136,12 +167,8 @@ std::array<double, 2> row_products(const Rows &rows, const T *d_y, const T *x, d
   };
   const auto plain = [](auto at, const T *d, std::int64_t i) { return at.load(d + i); };
   if (!PerChannel<T>::by_runs(rows)) {
-    for (std::int64_t c = 0; affine && c < channels; ++c)
-      for (std::int64_t i = c * spatial; i < (c + 1) * spatial; ++i) {
-        const auto d = static_cast<double>(d_y[i]);
-        affine[c][0] += d * ((static_cast<double>(x[i]) - mean) * r);
-        affine[c][1] += d;
-      }
+    if (affine.slope)
+      affine.add(channels, spatial, d_y, x, mean, r);
     if (!gamma)
       return of(d_y, x, plain, rows.length());
     const auto times_gamma = [=](auto at, const T *d, std::int64_t i) {
@@ -152,9 +179,9 @@ std::array<double, 2> row_products(const Rows &rows, const T *d_y, const T *x, d
   std::array<double, 2> total{};
   for (std::int64_t c = 0; c < channels; ++c) {
     const auto part = of(d_y + c * spatial, x + c * spatial, plain, spatial);
-    if (affine) {
-      affine[c][0] += part[1];
-      affine[c][1] += part[0];
+    if (affine.slope) {
+      affine.slope[c] += part[1];
+      affine.offset[c] += part[0];
     }
     for (std::size_t s = 0; s < 2; ++s)
       total[s] += part[s] * (gamma ? static_cast<double>(gamma[c]) : 1.0);
@@ -203,8 +230,11 @@ void row_norm_backward(Rows rows, const T *d_y, const T *x, const double *mean,
       std::max(rows_per_block(rows), (rows.count() + most_blocks - 1) / most_blocks);
   const std::int64_t blocks = (rows.count() + grain - 1) / grain;
   const bool affine = gradients.d_gamma || gradients.d_beta;
-  std::vector<std::array<double, 2>> partial(
-      static_cast<std::size_t>(affine ? blocks * channels : 0));
+  std::vector<double> partial(static_cast<std::size_t>(affine ? 2 * blocks * channels : 0));
+  const auto of_block = [&](std::int64_t block) {
+    double *const at = partial.data() + 2 * block * channels;
+    return affine ? AffineSums{at, at + channels} : AffineSums{};
+  };
   const PerChannel<T> g(rows, gamma);
   const Target<T> target(gradients.d_x, rows.shape.size(), d_y, x);
   parallel_ranges(
@@ -212,9 +242,11 @@ void row_norm_backward(Rows rows, const T *d_y, const T *x, const double *mean,
         for (std::int64_t r = begin; r < end; ++r) {
           const std::int64_t at = r * length, group = r % rows.groups;
           const T *const of_group = g.of_group(group);
-          std::array<double, 2> *const sums =
-              affine ? partial.data() + begin / grain * channels + group * rows.channels()
-                     : nullptr;
+          AffineSums sums = of_block(begin / grain);
+          if (affine) {
+            sums.slope += group * rows.channels();
+            sums.offset += group * rows.channels();
+          }
           const auto products =
               row_products(rows, d_y + at, x + at, mean[r], inverse_deviation[r], of_group, sums);
           row_gradient(rows, target, at, d_y + at, x + at, mean[r], inverse_deviation[r], of_group,
@@ -224,9 +256,10 @@ void row_norm_backward(Rows rows, const T *d_y, const T *x, const double *mean,
       });
   for (std::int64_t c = 0; affine && c < channels; ++c) {
     std::array<double, 2> sum{};
-    for (std::int64_t block = 0; block < blocks; ++block)
-      for (std::size_t s = 0; s < 2; ++s)
-        sum[s] += partial[static_cast<std::size_t>(block * channels + c)][s];
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      sum[0] += of_block(block).slope[c];
+      sum[1] += of_block(block).offset[c];
+    }
     if (gradients.d_gamma)
       gradients.d_gamma[c] = static_cast<T>(sum[0]);
     if (gradients.d_beta)

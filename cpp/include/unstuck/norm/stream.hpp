@@ -118,11 +118,13 @@ void write_run(const Target<T> &target, std::int64_t begin, std::int64_t count, 
       const std::array<const T *, 2> reads = target.reads;
       const auto past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(out) /
                                                   sizeof(T) % static_cast<std::size_t>(lanes));
+      // within the next run, unless what follows is to be written, too
+      const std::int64_t furthest = next == begin + count ? ahead<T>(kAhead) : count;
       std::int64_t i = std::min(count, (lanes - past) % lanes);
       plainly(0, i);
       for (; i + lanes <= count; i += lanes) {
         const std::int64_t later = i + ahead<T>(kAhead);
-        fetch(reads, later < count ? begin + later : next + std::min(later, 2 * count) - count,
+        fetch(reads, later < count ? begin + later : next + std::min(later - count, furthest),
               lanes);
         for (std::int64_t j = 0; j < lanes; j += width)
           stream_vector(out + i + j, value(Several{}, i + j));
