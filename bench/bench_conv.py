@@ -98,8 +98,8 @@ def _layers(shape: tuple[int, ...], repeats: int, *, depthwise: bool = False, fo
     if model is not None:
         candidates["torch"] = _torch_pass(model, land, forward)
         theirs = candidates["torch"]()
-        # means over planes cancel: 1e-3 is what either float32 gradient keeps of the float64 one
-        checked = _difference(ours(), theirs if forward else _flat(theirs), 1e-3 if depthwise else 1e-4)
+        # PyTorch's own float32 gradient of depthwise layers is up to 9e-5 from the float64 one, ours 3e-6
+        checked = _difference(ours(), theirs if forward else _flat(theirs), 3e-4 if depthwise else 1e-4)
     what = "loss" if forward else "gradient"
     name = f"Conv2d({channels}, {channels}, 3{', groups=' + str(channels) if depthwise else ''})"
     text = f"{what} of two {name}, {shape}, float32"
