@@ -65,10 +65,19 @@ def _batch(shape: tuple[int, ...], repeats: int) -> Iterator[Comparison]:
 
 
 def _stream(n: int) -> Callable[[], Any]:
-    """What the memory gives: θ −= lr·g, two arrays read and one of them written, no more arithmetic than that."""
+    """What the memory gives: θ −= lr·g, two arrays read and one of them written, no more arithmetic than that.
+
+    PyTorch's loop where there is one: where memory gave it 80 to 140 GB/s our SGD step stayed near 70.
+    """
     theta, gradient = np.ones(n, "f4"), np.ones(n, "f4")
-    optimizer = us.optim.SGD(lr=1e-3)
-    return lambda: optimizer.step(theta, gradient)
+    try:
+        import torch
+    except ImportError:
+        optimizer = us.optim.SGD(lr=1e-3)
+        return lambda: optimizer.step(theta, gradient)
+    torch.set_num_threads(us.threads())
+    tensor, other = torch.from_numpy(theta), torch.from_numpy(gradient)
+    return lambda: tensor.add_(other, alpha=-1e-3)
 
 
 def _torch_batch(
