@@ -346,7 +346,12 @@ def test_what_cannot_be_recomputed_changes_nothing():
     ("make", "message"),
     [
         (lambda: nn.BatchNorm(4, keep=0.9, momentum=0.2), "`keep` and `momentum` name the same choice"),
+        (lambda: nn.BatchNorm(4, keep=0.5, momentum=0.1), "`keep` and `momentum` name the same choice"),
         (lambda: nn.BatchNorm(4, keep=1.5), "`keep` must be in"),
+        (lambda: nn.BatchNorm(4, affine=False, affine_from=3), "`affine_from` is when"),
+        (lambda: nn.BatchNorm(4, affine=False, gamma=0.5), "`gamma` is where γ starts, and affine=False"),
+        (lambda: nn.BatchNorm(4, norm="none", gamma=0.5), "`gamma` is where γ starts, and norm 'none'"),
+        (lambda: nn.BatchRenorm(4, affine=False, gamma=0.5), "`gamma` is where γ starts"),
         (lambda: nn.BatchNorm(4, average="mean"), "`average` must be one of"),
         (lambda: nn.BatchNorm(4, norm="l3"), "`norm` must be one of"),
         (lambda: nn.BatchNorm(4, norm="l1", average="std"), "`average` is a choice for norm 'l2' only"),
@@ -365,3 +370,9 @@ def test_what_cannot_be_recomputed_changes_nothing():
 def test_refusals(make, message):
     with pytest.raises(us.errors.UnstuckError, match=message):
         make()
+
+
+def test_a_layer_with_keep_survives_saving(tmp_path):
+    net = nn.Network(nn.Linear(3, 4), nn.BatchNorm(4, keep=0.8), input_shape=(3,), seed=0)
+    net.save(tmp_path / "net")
+    assert nn.Network.load(tmp_path / "net").layers == net.layers

@@ -60,6 +60,18 @@ def test_long_calls_answer_a_signal(name):
     assert land.loss(theta, np.arange(100)) == loss
 
 
+def test_the_spectral_penalty_answers_a_signal():
+    net = us.nn.Network(us.nn.Linear(2048, 2048, bias=False), input_shape=(2048,), seed=0)
+    X = np.zeros((2, 2048), "f4")
+    land = us.NetworkLandscape(net, us.nn.MSE(), X, np.zeros((2, 2048), "f4"), spectral_penalty=0.1)
+    answers = {
+        "gradient": seconds_to_answer(lambda: land.gradient(net.theta)),
+        "operator": seconds_to_answer(lambda: land.hessian(net.theta)),
+    }
+    assert answers["operator"] is not None
+    assert {what: t for what, t in answers.items() if t is not None and t > ANSWER} == {}
+
+
 def test_the_whole_spectrum_answers_a_signal():
     # after the matrix is built comes one call of LAPACK, which nothing can stop
     built = []

@@ -184,7 +184,9 @@ X = np.ones((4, 3), "f4")
         (lambda: norm.batch_norm_backward(X, norm.batch_norm_forward(X)[1], d_residual=X.copy()), "had no residual"),
         (lambda: norm.layer_norm_forward(X, axes=3), "at least 3 axes"),
         (lambda: norm.layer_norm_forward(X, np.ones(4)), r"`gamma` must have shape \(3,\)"),
-        (lambda: norm.instance_norm_forward(np.ones((2, 3, 1))), "more than one position"),
+        (lambda: norm.instance_norm_forward(np.ones((2, 3, 1))), "more than one element"),
+        (lambda: norm.group_norm_forward(np.ones((2, 3)), 3), "more than one element"),
+        (lambda: norm.layer_norm_forward(np.ones((2, 1))), "more than one element"),
     ],
 )
 def test_refusals(call, message):

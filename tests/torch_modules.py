@@ -15,6 +15,7 @@ BUILDERS: dict[str, Any] = {
     ),
     "ReLU": lambda torch, x: torch.nn.ReLU(),
     "LeakyReLU": lambda torch, x: torch.nn.LeakyReLU(x.negative_slope),
+    "ELU": lambda torch, x: torch.nn.ELU(x.alpha),
     "Tanh": lambda torch, x: torch.nn.Tanh(),
     "Sigmoid": lambda torch, x: torch.nn.Sigmoid(),
     "SiLU": lambda torch, x: torch.nn.SiLU(),

@@ -201,7 +201,8 @@ def layer_norm_forward(
     Source: 1607.06450; agrees with torch.nn.functional.layer_norm.
 
     Raises:
-        ArgumentError: wrong shape, or `axes` is not in [1, x.ndim].
+        ArgumentError: wrong shape, `axes` not in [1, x.ndim], or one element per position, whose variance is 0
+            whatever it is (PyTorch returns β there, and a gradient of 0: a network behind it learns nothing).
         ArgumentTypeError: wrong type or layout of `out`.
     """
     a, extents = _last_axes(x, axes)
@@ -237,7 +238,8 @@ def group_norm_forward(
     Source: 1803.08494; agrees with torch.nn.functional.group_norm.
 
     Raises:
-        ArgumentError: wrong shape, or `groups` does not divide the channels.
+        ArgumentError: wrong shape, `groups` does not divide the channels, or one element per group, whose variance
+            is 0 whatever it is.
         ArgumentTypeError: wrong type or layout of `out`.
     """
     a, extents = _channels_first(x)
@@ -257,12 +259,9 @@ def instance_norm_forward(
 ) -> tuple[Array, Cache]:
     """Normalisation over the positions of each channel of each sample: group normalisation with C groups.
 
-    Source: 1607.08022; agrees with torch.nn.functional.instance_norm. Errors as `group_norm_forward`, and
-    ArgumentError where a channel has one position only, whose variance is 0 whatever it is.
+    Source: 1607.08022; agrees with torch.nn.functional.instance_norm. Errors as `group_norm_forward`.
     """
-    a, extents = _channels_first(x)
-    if extents[2] < 2:
-        raise ArgumentError(f"`x` must have more than one position per channel, got shape {a.shape}")
+    _, extents = _channels_first(x)
     return group_norm_forward(x, extents[1], gamma, beta, eps=eps, out=out)
 
 
@@ -376,6 +375,11 @@ def _rows_forward(
     out: Array | None,
 ) -> tuple[Array, Cache]:
     eps = NON_NEGATIVE.check("eps", eps)
+    if centered and extents[1] // groups * extents[2] < 2:
+        raise ArgumentError(
+            f"`x` must have more than one element to take a mean and a variance of, got shape {a.shape}: the "
+            "normalised value of one is 0 whatever it is"
+        )
     scale, shift = (_parameter(v, n, shape, a.dtype) for v, n in ((gamma, "gamma"), (beta, "beta")))
     y = _output(out, x=a)
     mean, inverse = _core.row_norm_forward(a.reshape(extents), groups, centered, eps, scale, shift, y.reshape(extents))

@@ -95,7 +95,7 @@ public:
     if (d_a)
       norm::write_elements<kHead + 3>(
           pass.layout, [=](std::int64_t c) { return table[c]; }, target(d_a, rows),
-          [=](std::int64_t i, const Constants<3> &k) {
+          [=](norm::One, std::int64_t i, const Constants<3> &k) {
             const T g = direction(a[i], normalised(a[i], k), k);
             return k[kHead] * delta[i] - k[kHead + 1] - k[kHead + 2] * g;
           });
@@ -117,7 +117,7 @@ public:
     }
     norm::write_elements<kHead + 5>(
         pass.layout, [=](std::int64_t c) { return table[c]; }, target(r_h, rows),
-        [=](std::int64_t i, const Constants<5> &k) {
+        [=](norm::One, std::int64_t i, const Constants<5> &k) {
           const T x = normalised(a[i], k), tangent = r_a ? r_a[i] : T(0);
           return k[kHead] * (tangent - k[kHead + 1] - x * k[kHead + 2]) + k[kHead + 3] * x +
                  k[kHead + 4];
@@ -135,7 +135,7 @@ public:
     if (r_d_a)
       norm::write_elements<kHead + 10>(
           pass.layout, [=](std::int64_t c) { return table[c]; }, target(r_d_a, rows),
-          [=](std::int64_t i, const Constants<10> &k) {
+          [=](norm::One, std::int64_t i, const Constants<10> &k) {
             constexpr std::size_t first = kHead;
             const T r = k[2], x = normalised(a[i], k), g = direction(a[i], x, k);
             const T d_a = r * (k[first] * delta[i] - k[first + 4] - k[first + 5] * g);
@@ -192,9 +192,7 @@ private:
     gradient[(options_.has_gain() ? channels() : 0) + c] += static_cast<T>(to_offset);
   }
   norm::Target<T> target(T *out, std::int64_t rows) const {
-    norm::Target<T> target(out, rows * this->inputs());
-    target.stream = false; // the next layer reads it at once
-    return target;
+    return norm::Target<T>(out, rows * this->inputs());
   }
 
   // h with known statistics

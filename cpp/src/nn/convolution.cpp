@@ -165,6 +165,8 @@ private:
 
 } // namespace
 
+std::vector<std::string> convolution_kinds() { return {"Conv2d"}; }
+
 template <class T>
 std::unique_ptr<Layer<T>> make_convolution(const LayerSpec &spec, std::int64_t inputs) {
   if (spec.kind != "Conv2d")

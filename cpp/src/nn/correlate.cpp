@@ -266,6 +266,8 @@ private:
 template <class T>
 void correlate(Team team, const Correlation &correlation, std::int64_t rows, std::int64_t groups,
                Planes<const T> source, const T *weights, const T *bias, Into into, Planes<T> out) {
+  if (few_planes(groups, source.planes, out.planes))
+    return correlate_few(team, correlation, rows, groups, source, weights, bias, into, out);
   const Task<T> task{correlation, groups, source, weights, bias, into, out};
   const std::int64_t bands = correlation.band_count(rows);
   const std::int64_t work = rows * groups * correlation.positions() * out.planes * source.planes *

@@ -201,6 +201,8 @@ template <class T>
 void correlate_weights(Team team, const Correlation &correlation, std::int64_t rows,
                        std::int64_t groups, Planes<const T> source, Planes<const T> delta,
                        T *gradient) {
+  if (few_planes(groups, source.planes, delta.planes))
+    return correlate_weights_few(team, correlation, rows, groups, source, delta, gradient);
   const Task<T> task{correlation, groups, source, delta, gradient};
   const std::int64_t outs = team.parallel ? kWide<T> : delta.planes,
                      out_parts = (delta.planes + outs - 1) / outs;

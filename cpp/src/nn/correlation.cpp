@@ -34,7 +34,11 @@ void copy_row(const T *from, std::int64_t first, std::int64_t last, std::int64_t
     lanes(to + i) = lanes(from + i);
   if (i < last && last - first >= L)
     lanes(to + last - L) = lanes(from + last - L);
-  else
+  else if (last - first >= L / 2) { // two halves that overlap
+    constexpr std::size_t half = L / 2 * sizeof(T);
+    __builtin_memcpy(to + first, from + first, half);
+    __builtin_memcpy(to + last - L / 2, from + last - L / 2, half);
+  } else
     for (; i < last; ++i)
       to[i] = from[i];
   for (i = last; i < n; i += L)

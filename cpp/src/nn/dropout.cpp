@@ -96,6 +96,8 @@ private:
 
 } // namespace
 
+std::vector<std::string> dropout_kinds() { return {"Dropout"}; }
+
 template <class T>
 std::unique_ptr<Layer<T>> make_dropout(const LayerSpec &spec, std::int64_t inputs) {
   if (spec.kind != "Dropout")

@@ -79,7 +79,7 @@ template <class T> void HessianProduct<T>::differentiate_weights(const Poll &pol
     }
   }
   if (objective_.spectral())
-    spectral_.emplace(*objective_.spectral(), weights());
+    spectral_.emplace(*objective_.spectral(), weights(), poll);
 }
 
 // Forward, loss, δ of every layer and bends of one chunk.

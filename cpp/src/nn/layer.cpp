@@ -32,21 +32,21 @@ void Layer<T>::keep_bend(Team, std::int64_t, const T *, const T *, const T *, co
 template <class T> void Layer<T>::update_buffers(std::int64_t, const T *, T *) const {}
 
 std::vector<std::string> layer_kinds() {
-  std::vector<std::string> kinds{"Linear", "Conv2d", "Dropout"};
-  for (const auto &more :
-       {batch_norm_kinds(), normalization_kinds(), activation_kinds(), pooling_kinds()})
+  std::vector<std::string> kinds;
+#define UNSTUCK_KINDS(family) family##_kinds(),
+  for (const auto &more : {UNSTUCK_LAYER_FAMILIES(UNSTUCK_KINDS)})
     kinds.insert(kinds.end(), more.begin(), more.end());
+#undef UNSTUCK_KINDS
   return kinds;
 }
 
 template <class T>
 std::unique_ptr<Layer<T>> make_layer(const LayerSpec &spec, std::int64_t inputs) {
-  if (spec.kind == "Linear")
-    return make_linear<T>(spec, inputs);
-  for (const auto make : {make_convolution<T>, make_batch_norm<T>, make_normalization<T>,
-                          make_pooling<T>, make_dropout<T>, make_activation<T>})
+#define UNSTUCK_MAKE(family) make_##family<T>,
+  for (const auto make : {UNSTUCK_LAYER_FAMILIES(UNSTUCK_MAKE)})
     if (auto layer = make(spec, inputs))
       return layer;
+#undef UNSTUCK_MAKE
   require(false, "unknown layer kind `", spec.kind, "`");
   return nullptr;
 }

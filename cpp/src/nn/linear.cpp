@@ -121,8 +121,12 @@ private:
 
 } // namespace
 
+std::vector<std::string> linear_kinds() { return {"Linear"}; }
+
 template <class T>
 std::unique_ptr<Layer<T>> make_linear(const LayerSpec &spec, std::int64_t inputs) {
+  if (spec.kind != "Linear")
+    return nullptr;
   const auto in = static_cast<std::int64_t>(spec.option("in")),
              out = static_cast<std::int64_t>(spec.option("out"));
   require(in == inputs, "Linear expects ", in, " input features, but ", inputs, " arrive");

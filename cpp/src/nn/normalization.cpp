@@ -15,6 +15,7 @@
 
 #include "unstuck/error.hpp"
 #include "unstuck/nn/layer.hpp"
+#include "unstuck/norm/block_sums.hpp"
 #include "unstuck/norm/origin.hpp"
 #include "unstuck/norm/row_sums.hpp"
 
@@ -183,10 +184,9 @@ private:
   Statistics measure(const T *a) const {
     const double k = shape_.centered ? norm::run_origin(length_, a) : 0.0,
                  n = static_cast<double>(length_);
-    const auto [sum, square] = row_sums<2>(length_, [=](std::int64_t j) {
-      const double d = static_cast<double>(a[j]) - k;
-      return std::array<double, 2>{d, d * d};
-    });
+    const auto [sum, square] = norm::pair_of_sums<T>(
+        [&](const auto &add) { add(length_, norm::moment_terms(a, k), [](std::int64_t) {}); },
+        [&](const auto &s) { return norm::moments_suffice(n, shape_.centered, s); });
     const double mean = shape_.centered ? k + sum / n : 0.0,
                  spread = (shape_.centered ? square - sum * (sum / n) : square) / n;
     const double r = 1.0 / std::sqrt((spread < 0.0 ? 0.0 : spread) + epsilon_);

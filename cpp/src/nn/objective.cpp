@@ -143,7 +143,7 @@ double Objective<T>::loss(Point<T> point, Selection selection, Workspace<T> &spa
   const Point<T> at = with_weights(*network_, point, space.weights);
   prepare(plan, Keep::outputs, space);
   const double loss = run_chunks(plan, at, selection, nullptr, space, poll);
-  const double spectral = spectral_ ? spectral_->add_gradient(at.theta, nullptr) : 0.0;
+  const double spectral = spectral_ ? spectral_->add_gradient(at.theta, nullptr, poll) : 0.0;
   return loss + spectral + penalty(point.theta);
 }
 
@@ -228,7 +228,7 @@ double Objective<T>::weight_gradient(Point<T> point, Selection selection, T *d_w
     parallel_ranges(n, kRange, n * plan.groups / 4, [&](std::int64_t begin, std::int64_t end) {
       add_groups<T>(space.gradients.data(), plan.groups, n, T(0), nullptr, begin, end, d_weights);
     });
-  return spectral_ ? loss + spectral_->add_gradient(point.theta, d_weights) : loss;
+  return spectral_ ? loss + spectral_->add_gradient(point.theta, d_weights, poll) : loss;
 }
 
 template <class T>

@@ -146,6 +146,21 @@ private:
 };
 
 // Divides by the window's size with its padding, or by the inputs inside the plane.
+// In 8 interleaved sums where the run is long.
+template <class T> double run_sum(const T *x, std::int64_t n) {
+  constexpr std::int64_t lanes = 8;
+  double lane[lanes] = {}, sum = 0.0;
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    for (std::int64_t j = 0; j < lanes; ++j)
+      lane[j] += static_cast<double>(x[i + j]);
+  for (; i < n; ++i)
+    sum += static_cast<double>(x[i]);
+  for (std::int64_t j = 0; n >= lanes && j < lanes; ++j)
+    sum += lane[j];
+  return sum;
+}
+
 template <class T> class AvgPool final : public Pool<T> {
 public:
   AvgPool(std::int64_t inputs, const Window &window, bool count_padding)
@@ -163,10 +178,12 @@ protected:
       const T *plane = in + i;
       this->positions(
           [&](std::int64_t k, WindowAxis::Range y, WindowAxis::Range x, std::int64_t first) {
+            const bool whole = x.last - x.first == w.x.size; // rows without a gap: one run
+            const std::int64_t runs = whole ? 1 : y.last - y.first,
+                               length = (y.last - y.first) * (x.last - x.first) / runs;
             double sum = 0.0;
-            for (std::int64_t r = y.first; r < y.last; ++r)
-              for (std::int64_t c = x.first; c < x.last; ++c)
-                sum += static_cast<double>(plane[first + r * w.x.size + c]);
+            for (std::int64_t r = 0; r < runs; ++r)
+              sum += run_sum(plane + first + (y.first + r) * w.x.size + x.first, length);
             out[o + k] = static_cast<T>(sum / divisor(y, x));
           });
     });

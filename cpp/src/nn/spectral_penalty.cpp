@@ -100,8 +100,13 @@ std::vector<double> start_vector(std::int64_t n) {
   return start;
 }
 
+void ask(const Poll &poll) {
+  if (poll)
+    poll();
+}
+
 // Until ‖AAᵀu − σ²u‖ ≤ tolerance·σ².
-Triplet largest_triplet(const Matrix &a, double tolerance) {
+Triplet largest_triplet(const Matrix &a, double tolerance, const Poll &poll) {
   const std::int64_t m = a.rows();
   Lanczos<double> state(m, std::min<std::int64_t>(m, 64), start_vector(m));
   Vector x(m), y(a.cols()), z(m);
@@ -112,6 +117,7 @@ Triplet largest_triplet(const Matrix &a, double tolerance) {
   };
   std::int64_t check = 12;
   while (!state.exhausted()) {
+    ask(poll);
     if (state.steps() == state.capacity())
       state.raise_capacity(std::min(m, 2 * state.capacity()));
     gram(state.next(), z);
@@ -137,7 +143,8 @@ template <class T>
 SpectralPenalty<T>::SpectralPenalty(double strength, std::vector<WeightMatrix> matrices)
     : strength_(strength), matrices_(std::move(matrices)) {}
 
-template <class T> double SpectralPenalty<T>::add_gradient(const T *omega, T *gradient) const {
+template <class T>
+double SpectralPenalty<T>::add_gradient(const T *omega, T *gradient, const Poll &poll) const {
   constexpr double tolerance = sizeof(T) == 4 ? 1e-8 : 1e-14; // below the rounding of the weights
   double sum = 0.0;
   for (const WeightMatrix &shape : matrices_) {
@@ -152,7 +159,7 @@ template <class T> double SpectralPenalty<T>::add_gradient(const T *omega, T *gr
       continue;
     }
     const Scaled s = scaled(shape, w, scale);
-    const Triplet t = largest_triplet(s.a, tolerance);
+    const Triplet t = largest_triplet(s.a, tolerance, poll);
     const double sigma = scale * t.sigma;
     sum += 0.5 * strength_ * sigma * sigma;
     if (!gradient)
@@ -169,6 +176,24 @@ template <class T> double SpectralPenalty<T>::add_gradient(const T *omega, T *gr
   }
   return sum;
 }
+
+namespace {
+
+// σ²I − AAᵀ + σ²uuᵀ, a band of rows at a time.
+Matrix shifted_gram(const Matrix &a, const Triplet &t, const Poll &poll) {
+  constexpr std::int64_t band = 256;
+  const std::int64_t m = a.rows();
+  Matrix shifted = t.sigma * t.sigma * t.u * t.u.transpose();
+  for (std::int64_t begin = 0; begin < m; begin += band) {
+    ask(poll);
+    const std::int64_t rows = std::min(band, m - begin);
+    shifted.middleRows(begin, rows).noalias() -= a.middleRows(begin, rows) * a.transpose();
+  }
+  shifted.diagonal().array() += t.sigma * t.sigma;
+  return shifted;
+}
+
+} // namespace
 
 // What a product needs: A, its triplet, and the Cholesky factor of σ²I − AAᵀ + σ²uuᵀ.
 template <class T> struct SpectralCurvature<T>::Factor {
@@ -202,7 +227,8 @@ template <class T> struct SpectralCurvature<T>::Factor {
 };
 
 template <class T>
-SpectralCurvature<T>::SpectralCurvature(const SpectralPenalty<T> &penalty, const T *omega)
+SpectralCurvature<T>::SpectralCurvature(const SpectralPenalty<T> &penalty, const T *omega,
+                                        const Poll &poll)
     : strength_(penalty.strength()) {
   for (const WeightMatrix &shape : penalty.matrices()) {
     const T *w = omega + shape.begin;
@@ -210,10 +236,9 @@ SpectralCurvature<T>::SpectralCurvature(const SpectralPenalty<T> &penalty, const
     require(scale > 0.0, "`spectral_penalty` has no second derivative where ", shape.name,
             scale == 0.0 ? " is 0" : " is not finite", "; move to another `theta`");
     Scaled a = scaled(shape, w, scale);
-    Triplet t = largest_triplet(a.a, 1e-14);
-    Matrix shifted = t.sigma * t.sigma * t.u * t.u.transpose();
-    shifted.noalias() -= a.a * a.a.transpose();
-    shifted.diagonal().array() += t.sigma * t.sigma;
+    Triplet t = largest_triplet(a.a, 1e-14, poll);
+    Matrix shifted = shifted_gram(a.a, t, poll);
+    ask(poll);
     factors_.push_back(std::make_unique<Factor>(
         Factor{shape, std::move(a), std::move(t), Eigen::LLT<Matrix>(shifted)}));
     const double gap = factors_.back()->gap();

@@ -37,6 +37,13 @@ public:
       return Sums<2>{d, d * d};
     };
   }
+  Sums<2> of_channel(const Layout &layout, std::int64_t channel) const {
+    const double k = origin_[channel];
+    return channel_sum<T>(
+        layout, channel, {x_, nullptr},
+        [=, this](std::int64_t offset) { return moment_terms(x_ + offset, k); },
+        [=, this](const Sums<2> &s) { return moments_suffice(count_, true, s); });
+  }
   void moments(std::int64_t channel, const Sums<2> &s, double *mean, double *variance) const {
     const double spread = (s[1] - s[0] * (s[0] / count_)) / count_;
     mean[channel] = origin_[channel * units_per_channel_] + s[0] / count_;
@@ -61,11 +68,6 @@ template <class T> double slope(const T *gamma, std::int64_t channel) {
   return gamma ? static_cast<double>(gamma[channel]) : 1.0;
 }
 
-// What a thread that works channel by channel reads next: fetched while it writes.
-template <class T> const T *next_channel(const Layout &layout, const T *x) {
-  return x + thread_count() * layout.run;
-}
-
 // {high, low, scale, shift} of a channel
 template <class T>
 std::array<T, 4> constants(double mean, double inverse_deviation, const Affine<T> &affine,
@@ -77,12 +79,13 @@ std::array<T, 4> constants(double mean, double inverse_deviation, const Affine<T
 
 template <bool relu, bool residual, class T> struct Apply {
   const T *x, *other;
-  T operator()(std::int64_t i, const std::array<T, 4> &c) const {
-    T value = ((x[i] - c[0]) - c[1]) * c[2] + c[3];
+  template <class At, class C>
+  auto operator()(At at, std::int64_t i, const std::array<C, 4> &c) const {
+    auto value = ((at.load(x + i) - c[0]) - c[1]) * c[2] + c[3];
     if constexpr (residual)
-      value += other[i];
+      value += at.load(other + i);
     if constexpr (relu)
-      value = value < T(0) ? T(0) : value; // NaN passes through
+      value = positive_part(value);
     return value;
   }
 };
@@ -104,6 +107,10 @@ template <class T, class Use> void with_form(const Affine<T> &affine, const T *x
 template <class T> void channel_moments(Shape shape, const T *x, double *mean, double *variance) {
   const Layout layout(shape);
   const Deviations<T> deviations(layout, shape, x);
+  if (layout.by_channel())
+    return parallel_blocks(shape.channels, shape.size(), [&](std::int64_t c, int) {
+      deviations.moments(c, deviations.of_channel(layout, c), mean, variance);
+    });
   const Sums<2> *const sums = channel_sums<2>(layout, deviations.terms());
   for (std::int64_t c = 0; c < shape.channels; ++c)
     deviations.moments(c, sums[c], mean, variance);
@@ -134,10 +141,10 @@ void batch_norm_forward(Shape shape, double epsilon, const T *x, Affine<T> affin
     return batch_norm_apply(shape, x, mean, inverse_deviation, affine, y);
   }
   const Deviations<T> deviations(layout, shape, x);
-  const Target<T> target(y, shape.size(), next_channel(layout, x));
+  const Target<T> target(y, shape.size(), x, affine.residual);
   with_form(affine, x, [&](const auto &apply) {
     parallel_blocks(shape.channels, shape.size(), [&](std::int64_t c, int) {
-      deviations.moments(c, channel_sum<2>(layout, c, deviations.terms()), mean, variance);
+      deviations.moments(c, deviations.of_channel(layout, c), mean, variance);
       finish(c);
       write_channel(layout, c, constants(mean[c], inverse_deviation[c], affine, c), target, apply);
     });
@@ -154,8 +161,8 @@ template <class T> struct Backward {
   bool of_batch;
   Gradients<T> gradients;
 
-  // {high, low, scale, offset, slope, r}: dx = scale·δ − offset − slope·x̂. x̂ is formed first
-  // because (x − μ)² may leave the range of T.
+  // s: Σδ and Σδx̂. {high, low, scale, offset, slope, r}: dx = scale·δ − offset − slope·x̂. x̂ is
+  // formed first because (x − μ)² may leave the range of T.
   std::array<T, 6> constants(std::int64_t c, const Sums<2> &s) const {
     const auto count =
         static_cast<double>(layout.size() / (layout.units / layout.units_per_channel));
@@ -163,47 +170,62 @@ template <class T> struct Backward {
                  share = of_batch ? scale / count : 0.0;
     const SplitMean<T> mu(mean[c]);
     if (gradients.d_gamma)
-      gradients.d_gamma[c] = static_cast<T>(s[1] * r);
+      gradients.d_gamma[c] = static_cast<T>(s[1]);
     if (gradients.d_beta)
       gradients.d_beta[c] = static_cast<T>(s[0]);
     return {mu.high,
             mu.low,
             static_cast<T>(scale),
             static_cast<T>(share * s[0]),
-            static_cast<T>(share * (r * s[1])),
+            static_cast<T>(share * s[1]),
             static_cast<T>(r)};
   }
 
-  // delta(i): ∂L/∂(output before the ReLU)
+  // Σδ and Σδx̂ of one channel
+  template <class Delta> Sums<2> products(std::int64_t c, const Delta &delta) const {
+    const double high = static_cast<double>(static_cast<T>(mean[c])), r = inverse_deviation[c],
+                 rest = (mean[c] - high) * r;
+    return channel_sum<T>(
+        layout, c, {d_y, x},
+        [=, in = x](std::int64_t offset) {
+          return [=](auto at, std::int64_t i) {
+            const auto d = delta(at, offset + i);
+            const auto normalised =
+                (at.load(in + offset + i) - at.constant(high)) * at.constant(r) - at.constant(rest);
+            return std::array{d, d * normalised};
+          };
+        },
+        are_finite);
+  }
+
+  // delta(at, i): ∂L/∂(output before the ReLU)
   template <class Delta> void run(Delta delta) const {
-    const double *const centre =
-        by_unit<struct Centre>(layout, [this](std::int64_t c) { return mean[c]; });
-    const auto terms = [in = x, mu = centre, delta](std::int64_t i, std::int64_t unit) {
-      const auto d = static_cast<double>(delta(i));
-      return Sums<2>{d, d * (static_cast<double>(in[i]) - mu[unit])};
-    };
     const bool by_channel = layout.by_channel();
-    const Target<T> target(gradients.d_x, layout.size(),
-                           by_channel ? next_channel(layout, d_y) : d_y,
-                           by_channel ? next_channel(layout, x) : x);
-    const auto value = [in = x, d_residual = gradients.d_residual,
-                        delta](std::int64_t i, const std::array<T, 6> &c) {
-      const T d = delta(i);
+    const Target<T> target(gradients.d_x, layout.size(), d_y, x);
+    const auto value = [in = x, d_residual = gradients.d_residual, delta](auto at, std::int64_t i,
+                                                                          const auto &c) {
+      const auto d = delta(at, i);
       if (d_residual)
-        d_residual[i] = d;
-      return c[2] * d - c[3] - c[4] * (((in[i] - c[0]) - c[1]) * c[5]);
+        at.store(d_residual + i, d);
+      return c[2] * d - c[3] - c[4] * (((at.load(in + i) - c[0]) - c[1]) * c[5]);
     };
     if (by_channel) {
       parallel_blocks(layout.units, 2 * layout.size(), [&](std::int64_t c, int) {
-        write_channel(layout, c, constants(c, channel_sum<2>(layout, c, terms)), target, value);
+        write_channel(layout, c, constants(c, products(c, delta)), target, value);
       });
       return;
     }
+    const double *const centre =
+        by_unit<struct Centre>(layout, [this](std::int64_t c) { return mean[c]; });
+    const auto terms = [in = x, mu = centre, delta](std::int64_t i, std::int64_t unit) {
+      const auto d = static_cast<double>(delta(One{}, i));
+      return Sums<2>{d, d * (static_cast<double>(in[i]) - mu[unit])};
+    };
     const Sums<2> *const sums = channel_sums<2>(layout, terms);
     const std::int64_t channels = layout.units / layout.units_per_channel;
     auto *const of_channel = scratch<struct OfChannel, std::array<T, 6>>(channels);
     for (std::int64_t c = 0; c < channels; ++c)
-      of_channel[c] = constants(c, sums[c]);
+      of_channel[c] = constants(c, {sums[c][0], sums[c][1] * inverse_deviation[c]});
     write_elements<6>(layout, [=](std::int64_t c) { return of_channel[c]; }, target, value);
   }
 };
@@ -217,9 +239,10 @@ void batch_norm_backward(Shape shape, const T *d_y, const T *x, const T *y, cons
   const Backward<T> backward{Layout(shape),     d_y,   x,        mean,
                              inverse_deviation, gamma, of_batch, gradients};
   if (y)
-    backward.run([=](std::int64_t i) { return y[i] > T(0) ? d_y[i] : T(0); });
+    backward.run(
+        [=](auto at, std::int64_t i) { return where_positive(at.load(y + i), at.load(d_y + i)); });
   else
-    backward.run([=](std::int64_t i) { return d_y[i]; });
+    backward.run([=](auto at, std::int64_t i) { return at.load(d_y + i); });
 }
 
 #define UNSTUCK_INSTANTIATE(T)                                                                     \

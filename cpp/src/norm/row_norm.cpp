@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "unstuck/norm/origin.hpp"
-#include "unstuck/norm/row_sums.hpp"
 
 namespace unstuck::norm {
 namespace {
@@ -15,25 +14,72 @@ struct Moments {
   double mean, square; // of a row; square about the mean, or about 0 if not centred
 };
 
+// Rows follow one another in memory.
+template <class T> auto fetch_further(const std::array<const T *, 2> &reads) {
+  return [=](std::int64_t i) { fetch(reads, i + ahead<T>(kFarAhead), kSumLanes); };
+}
+
 template <class T> Moments row_moments(std::int64_t length, bool centered, const T *x) {
   const double k = centered ? run_origin(length, x) : 0.0, n = static_cast<double>(length);
-  const auto [sum, square] = row_sums<2>(length, [=](std::int64_t i) {
-    const double d = static_cast<double>(x[i]) - k;
-    return std::array<double, 2>{d, d * d};
-  });
+  const auto [sum, square] = pair_of_sums<T>(
+      [=](const auto &add) { add(length, moment_terms(x, k), fetch_further<T>({x, nullptr})); },
+      [=](const auto &s) { return moments_suffice(n, centered, s); });
   if (!centered)
     return {0.0, square / n};
   const double spread = (square - sum * (sum / n)) / n;
   return {k + sum / n, spread < 0.0 ? 0.0 : spread};
 }
 
-// A value per element of a row: γ or β repeated over the positions of its channel; empty if null.
-template <class T> std::vector<T> by_position(const Rows &rows, const T *channel_values) {
-  std::vector<T> values;
-  if (channel_values)
+// γ or β of the elements of a row: one value per channel while its run of positions fills the
+// vector registers, else repeated over the positions.
+template <class T> class PerChannel {
+public:
+  PerChannel(const Rows &rows, const T *values)
+      : channels_(rows.channels()), width_(by_runs(rows) ? 1 : rows.shape.spatial),
+        values_(values) {
+    if (!values || width_ == 1)
+      return;
     for (std::int64_t c = 0; c < rows.shape.channels; ++c)
-      values.insert(values.end(), static_cast<std::size_t>(rows.shape.spatial), channel_values[c]);
-  return values;
+      repeated_.insert(repeated_.end(), static_cast<std::size_t>(width_), values[c]);
+    values_ = repeated_.data();
+  }
+  static bool by_runs(const Rows &rows) { return rows.shape.spatial >= kShortRun; }
+
+  // Of the first channel of a row of group `group`; null if there are none.
+  const T *of_group(std::int64_t group) const {
+    return values_ ? values_ + group * channels_ * width_ : nullptr;
+  }
+
+private:
+  std::int64_t channels_, width_;
+  const T *values_;
+  std::vector<T> repeated_;
+};
+
+// target[at + i] = x̂_i·γ + β for a row.
+template <class T, class Normalised>
+void write_row(const Rows &rows, const Target<T> &target, std::int64_t at, const T *gamma,
+               const T *beta, Normalised &&normalised) {
+  const std::int64_t length = rows.length(), spatial = rows.shape.spatial;
+  if (PerChannel<T>::by_runs(rows))
+    for (std::int64_t c = 0, begin = 0; begin < length; ++c, begin += spatial) {
+      const T g = gamma ? gamma[c] : T(1), b = beta ? beta[c] : T(0);
+      write_run(target, at + begin, spatial, at + begin + spatial,
+                [=](auto how, std::int64_t i) { return normalised(how, begin + i) * g + b; });
+    }
+  else if (gamma && beta)
+    write_run(target, at, length, at + length, [=](auto how, std::int64_t i) {
+      return normalised(how, i) * how.load(gamma + i) + how.load(beta + i);
+    });
+  else
+    write_run(target, at, length, at + length, [=](auto how, std::int64_t i) {
+      auto value = normalised(how, i);
+      if (gamma)
+        value = value * how.load(gamma + i);
+      if (beta)
+        value = value + how.load(beta + i);
+      return value;
+    });
 }
 
 std::int64_t rows_per_block(const Rows &rows) {
@@ -46,78 +92,131 @@ template <class T>
 void row_norm_forward(Rows rows, double epsilon, const T *x, const T *gamma, const T *beta, T *y,
                       double *mean, double *inverse_deviation) {
   const std::int64_t length = rows.length();
-  const std::vector<T> g = by_position(rows, gamma), b = by_position(rows, beta);
-  const Target<T> target(y, rows.shape.size());
-  parallel_ranges(
-      rows.count(), rows_per_block(rows), rows.shape.size(),
-      [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t r = begin; r < end; ++r) {
-          const T *in = x + r * length;
-          const auto [centre, square] = row_moments(length, rows.centered, in);
-          mean[r] = centre;
-          inverse_deviation[r] = 1.0 / std::sqrt(square + epsilon);
-          const T high = static_cast<T>(centre),
-                  low = static_cast<T>(centre - static_cast<double>(high)),
-                  scale = static_cast<T>(inverse_deviation[r]);
-          const std::int64_t first = r % rows.groups * length;
-          const T *gr = gamma ? g.data() + first : nullptr, *br = beta ? b.data() + first : nullptr;
-          const auto centred = [=](std::int64_t i) { return ((in[i] - high) - low) * scale; };
-          if (gr && br)
-            write_run(target, r * length, length,
-                      [=](std::int64_t i) { return centred(i) * gr[i] + br[i]; });
-          else
-            write_run(target, r * length, length, [=](std::int64_t i) {
-              return centred(i) * (gr ? gr[i] : T(1)) + (br ? br[i] : T(0));
-            });
-        }
-        stream_fence();
-      });
+  const PerChannel<T> g(rows, gamma), b(rows, beta);
+  const Target<T> target(y, rows.shape.size(), x);
+  parallel_ranges(rows.count(), rows_per_block(rows), rows.shape.size(),
+                  [&](std::int64_t begin, std::int64_t end) {
+                    for (std::int64_t r = begin; r < end; ++r) {
+                      const T *in = x + r * length;
+                      const auto [centre, square] = row_moments(length, rows.centered, in);
+                      mean[r] = centre;
+                      inverse_deviation[r] = 1.0 / std::sqrt(square + epsilon);
+                      const T high = static_cast<T>(centre),
+                              low = static_cast<T>(centre - static_cast<double>(high)),
+                              scale = static_cast<T>(inverse_deviation[r]);
+                      write_row(rows, target, r * length, g.of_group(r % rows.groups),
+                                b.of_group(r % rows.groups), [=](auto how, std::int64_t i) {
+                                  return ((how.load(in + i) - high) - low) * scale;
+                                });
+                    }
+                    stream_fence();
+                  });
 }
 
 namespace {
 
-// dx of one row.
-template <class T>
-void row_gradient(const Rows &rows, const T *d_y, const T *x, double mean, double r, const T *gamma,
-                  T *d_x) {
-  const std::int64_t length = rows.length();
-  const auto n = static_cast<double>(length);
-  const auto delta = [=](std::int64_t i) { return gamma ? d_y[i] * gamma[i] : d_y[i]; };
-  const auto [sum, product] = row_sums<2>(length, [=](std::int64_t i) {
-    const auto d = static_cast<double>(delta(i));
-    return std::array<double, 2>{d, d * (static_cast<double>(x[i]) - mean)};
-  });
-  const T high = static_cast<T>(mean), low = static_cast<T>(mean - static_cast<double>(high)),
-          scale = static_cast<T>(r), offset = static_cast<T>(rows.centered ? r * sum / n : 0.0),
-          slope = static_cast<T>(r * (r * product / n));
-#pragma GCC ivdep
-  for (std::int64_t i = 0; i < length; ++i)
-    d_x[i] = scale * delta(i) - offset - slope * (((x[i] - high) - low) * scale);
-}
+// Σδx̂ and Σδ per channel, in double; null: not wanted.
+struct AffineSums {
+  double *slope = nullptr, *offset = nullptr;
 
-// Σδx̂ and Σδ per channel over the rows of a block, in double.
-template <class T>
-void add_affine(const Rows &rows, std::int64_t row, const T *d_y, const T *x, double mean, double r,
-                std::array<double, 2> *sums) {
-  const std::int64_t spatial = rows.shape.spatial, channels = rows.channels(),
-                     first = row % rows.groups * channels;
-  if (spatial == 1) {
+  // A row of `spatial` elements per channel.
+  template <class T>
+  void add(std::int64_t channels, std::int64_t spatial, const T *d_y, const T *x, double mean,
+           double r) const {
+    if (spatial == 1)
+      return add_contiguous(channels, d_y, x, mean, r);
+    for (std::int64_t k = 0; k < spatial; ++k)
+      for (std::int64_t c = 0; c < channels; ++c) {
+        const auto d = static_cast<double>(d_y[c * spatial + k]);
+        slope[c] += d * ((static_cast<double>(x[c * spatial + k]) - mean) * r);
+        offset[c] += d;
+      }
+  }
+
+private:
+  template <class T>
+  void add_contiguous(std::int64_t channels, const T *d_y, const T *x, double mean,
+                      double r) const {
+#pragma GCC ivdep
     for (std::int64_t c = 0; c < channels; ++c) {
       const auto d = static_cast<double>(d_y[c]);
-      sums[first + c][0] += d * ((static_cast<double>(x[c]) - mean) * r);
-      sums[first + c][1] += d;
+      slope[c] += d * ((static_cast<double>(x[c]) - mean) * r);
+      offset[c] += d;
     }
-    return;
   }
+};
+
+// Adds Σδx̂ and Σδ per channel, if wanted, and gives Σγδ and Σγδx̂ of the row.
+template <class T>
+std::array<double, 2> row_products(const Rows &rows, const T *d_y, const T *x, double mean,
+                                   double r, const T *gamma, AffineSums affine) {
+  const std::int64_t spatial = rows.shape.spatial, channels = rows.channels();
+  const double high = static_cast<double>(static_cast<T>(mean)), rest = (mean - high) * r;
+  const auto of = [=](const T *d, const T *a, const auto &weighted, std::int64_t length) {
+    return pair_of_sums<T>(
+        [=](const auto &add) {
+          const auto value = [=](auto at, std::int64_t i) {
+            const auto v = weighted(at, d, i);
+            const auto normalised =
+                (at.load(a + i) - at.constant(high)) * at.constant(r) - at.constant(rest);
+            return std::array{v, v * normalised};
+          };
+          add(length, value, fetch_further<T>({d, a}));
+        },
+        are_finite);
+  };
+  const auto plain = [](auto at, const T *d, std::int64_t i) { return at.load(d + i); };
+  if (!PerChannel<T>::by_runs(rows)) {
+    if (affine.slope)
+      affine.add(channels, spatial, d_y, x, mean, r);
+    if (!gamma)
+      return of(d_y, x, plain, rows.length());
+    const auto times_gamma = [=](auto at, const T *d, std::int64_t i) {
+      return at.load(d + i) * at.load(gamma + i);
+    };
+    return of(d_y, x, times_gamma, rows.length());
+  }
+  std::array<double, 2> total{};
   for (std::int64_t c = 0; c < channels; ++c) {
-    const T *d = d_y + c * spatial, *a = x + c * spatial;
-    const auto part = row_sums<2>(spatial, [=](std::int64_t i) {
-      const auto v = static_cast<double>(d[i]);
-      return std::array<double, 2>{v * (static_cast<double>(a[i]) - mean), v};
-    });
-    sums[first + c][0] += part[0] * r;
-    sums[first + c][1] += part[1];
+    const auto part = of(d_y + c * spatial, x + c * spatial, plain, spatial);
+    if (affine.slope) {
+      affine.slope[c] += part[1];
+      affine.offset[c] += part[0];
+    }
+    for (std::size_t s = 0; s < 2; ++s)
+      total[s] += part[s] * (gamma ? static_cast<double>(gamma[c]) : 1.0);
   }
+  return total;
+}
+
+// dx of one row.
+template <class T>
+void row_gradient(const Rows &rows, const Target<T> &target, std::int64_t at, const T *d_y,
+                  const T *x, double mean, double r, const T *gamma,
+                  const std::array<double, 2> &products) {
+  const auto n = static_cast<double>(rows.length());
+  const T high = static_cast<T>(mean), low = static_cast<T>(mean - static_cast<double>(high)),
+          scale = static_cast<T>(r),
+          offset = static_cast<T>(rows.centered ? r * products[0] / n : 0.0),
+          slope = static_cast<T>(r * products[1] / n);
+  const auto write = [=](std::int64_t first, std::int64_t count, auto &&delta) {
+    write_run(target, at + first, count, at + first + count, [=](auto how, std::int64_t i) {
+      return scale * delta(how, i) - offset -
+             slope * (((how.load(x + first + i) - high) - low) * scale);
+    });
+  };
+  const std::int64_t spatial = rows.shape.spatial;
+  if (PerChannel<T>::by_runs(rows))
+    for (std::int64_t c = 0; c < rows.channels(); ++c)
+      write(c * spatial, spatial,
+            [d = d_y + c * spatial, g = gamma ? gamma[c] : T(1)](auto how, std::int64_t i) {
+              return how.load(d + i) * g;
+            });
+  else if (gamma)
+    write(0, rows.length(),
+          [=](auto how, std::int64_t i) { return how.load(d_y + i) * how.load(gamma + i); });
+  else
+    write(0, rows.length(), [=](auto how, std::int64_t i) { return how.load(d_y + i); });
 }
 
 } // namespace
@@ -131,25 +230,36 @@ void row_norm_backward(Rows rows, const T *d_y, const T *x, const double *mean,
       std::max(rows_per_block(rows), (rows.count() + most_blocks - 1) / most_blocks);
   const std::int64_t blocks = (rows.count() + grain - 1) / grain;
   const bool affine = gradients.d_gamma || gradients.d_beta;
-  std::vector<std::array<double, 2>> partial(
-      static_cast<std::size_t>(affine ? blocks * channels : 0));
-  const std::vector<T> g = by_position(rows, gamma);
+  std::vector<double> partial(static_cast<std::size_t>(affine ? 2 * blocks * channels : 0));
+  const auto of_block = [&](std::int64_t block) {
+    double *const at = partial.data() + 2 * block * channels;
+    return affine ? AffineSums{at, at + channels} : AffineSums{};
+  };
+  const PerChannel<T> g(rows, gamma);
+  const Target<T> target(gradients.d_x, rows.shape.size(), d_y, x);
   parallel_ranges(
       rows.count(), grain, rows.shape.size(), [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t r = begin; r < end; ++r) {
-          const std::int64_t at = r * length;
-          if (affine)
-            add_affine(rows, r, d_y + at, x + at, mean[r], inverse_deviation[r],
-                       partial.data() + begin / grain * channels);
-          row_gradient(rows, d_y + at, x + at, mean[r], inverse_deviation[r],
-                       gamma ? g.data() + r % rows.groups * length : nullptr, gradients.d_x + at);
+          const std::int64_t at = r * length, group = r % rows.groups;
+          const T *const of_group = g.of_group(group);
+          AffineSums sums = of_block(begin / grain);
+          if (affine) {
+            sums.slope += group * rows.channels();
+            sums.offset += group * rows.channels();
+          }
+          const auto products =
+              row_products(rows, d_y + at, x + at, mean[r], inverse_deviation[r], of_group, sums);
+          row_gradient(rows, target, at, d_y + at, x + at, mean[r], inverse_deviation[r], of_group,
+                       products);
         }
+        stream_fence();
       });
   for (std::int64_t c = 0; affine && c < channels; ++c) {
     std::array<double, 2> sum{};
-    for (std::int64_t block = 0; block < blocks; ++block)
-      for (std::size_t s = 0; s < 2; ++s)
-        sum[s] += partial[static_cast<std::size_t>(block * channels + c)][s];
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      sum[0] += of_block(block).slope[c];
+      sum[1] += of_block(block).offset[c];
+    }
     if (gradients.d_gamma)
       gradients.d_gamma[c] = static_cast<T>(sum[0]);
     if (gradients.d_beta)

@@ -32,6 +32,8 @@ class _BatchLayer(Norm):
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
+        # a default is known by its identity: 0.1 that someone has written down is a choice, too
+        chosen = self.momentum is not DEFAULT_MOMENTUM
         object.__setattr__(self, "channels", size("channels", self.channels))
         object.__setattr__(self, "eps", NON_NEGATIVE.check("eps", self.eps))
         object.__setattr__(self, "affine", bool(FLAG.check("affine", self.affine)))
@@ -40,11 +42,14 @@ class _BatchLayer(Norm):
             object.__setattr__(self, "momentum", FRACTION.check("momentum", self.momentum))
         if self.keep is not None:
             object.__setattr__(self, "keep", FRACTION.check("keep", self.keep))
-            if self.momentum != DEFAULT_MOMENTUM:
+            if chosen and self.momentum != 1.0 - self.keep:
                 raise ArgumentError(
                     f"`keep` and `momentum` name the same choice, momentum = 1 − keep; got {self.keep} and "
                     f"{self.momentum}: give one of them"
                 )
+            object.__setattr__(self, "momentum", 1.0 - self.keep)
+        if self.gamma != 1.0 and not self.affine:
+            raise ArgumentError(f"`gamma` is where γ starts, and affine=False has none, got {self.gamma}: leave it out")
 
     def start(
         self, shapes: dict[str, Shape], init: Initialiser, rng: np.random.Generator
@@ -59,11 +64,10 @@ class _BatchLayer(Norm):
 
     def options(self) -> dict[str, float]:
         """The numbers that the core builds the layer from."""
-        momentum = self.momentum if self.keep is None else 1.0 - self.keep
         return {
             "channels": float(self.channels),
             "eps": self.eps,
-            "momentum": -1.0 if momentum is None else momentum,
+            "momentum": -1.0 if self.momentum is None else self.momentum,
             "affine": float(self.affine),
         }
 
@@ -83,7 +87,8 @@ class BatchNorm(_BatchLayer):
         momentum: weight of the new batch in the running statistics, as PyTorch; None: the average over all batches;
             1: none, the statistics of the last batch (1711.04325).
         affine: whether there are γ ("weight") and β ("bias"), (channels,).
-        keep: instead of `momentum`, the weight of the old value, as the lecture's p and Keras: momentum = 1 − keep.
+        keep: instead of `momentum`, the weight of the old value, as the lecture's p and Keras: momentum becomes
+            1 − keep.
         gamma: where γ starts; 0 for the last norm of a residual branch, which then starts as the identity
             (1706.02677).
         average: "variance": the running statistics are of the unbiased variance, as PyTorch; "std": of σ itself
@@ -112,6 +117,13 @@ class BatchNorm(_BatchLayer):
         _NORM.check("norm", self.norm)
         if self.average != "variance" and self.norm != "l2":
             raise ArgumentError(f"`average` is a choice for norm 'l2' only, got {self.average!r} with {self.norm!r}")
+        if self.norm == "none" and self.gamma != 1.0:
+            raise ArgumentError(f"`gamma` is where γ starts, and norm 'none' has none, got {self.gamma}: leave it out")
+        if self.affine_from and not self.affine:
+            raise ArgumentError(
+                f"`affine_from` is when γ and β begin to move, and affine=False has none, got {self.affine_from}: "
+                "leave it out"
+            )
         if not self.track and (self.frozen or self.affine_from):
             given = "frozen" if self.frozen else "affine_from"
             raise ArgumentError(f"`{given}` needs running statistics and their count of steps; leave `track` True")

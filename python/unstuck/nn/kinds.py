@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
 from ..errors import ArgumentError
-from . import activation, batch_norm, containers, convolution, dropout, linear, normalization, parametrization, pooling
 from .init import Initialiser
 from .layer import Layer
 
-_MODULES = (linear, convolution, normalization, batch_norm, activation, pooling, dropout, containers, parametrization)
 _DEEPEST = 50  # of layers in layers
 
-KINDS: dict[str, type[Layer]] = {
-    value.kind: value
-    for module in _MODULES
-    for value in vars(module).values()
-    if isinstance(value, type) and issubclass(value, Layer) and value.kind
-}
+
+def kinds() -> dict[str, type[Layer]]:
+    """{name in a file: layer} of every layer of this package."""
+    package = __name__.rpartition(".")[0]
+    return {kind.kind: kind for kind in _below(Layer) if kind.kind and kind.__module__.rpartition(".")[0] == package}
+
+
+def _below(kind: type[Layer]) -> Iterator[type[Layer]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _below(child)
 
 
 def describe(layer: Layer) -> dict[str, Any]:
@@ -41,7 +45,7 @@ def restore(values: dict[str, Any], depth: int = 0) -> Layer:
         ArgumentError: unknown kind or fields, or layers nested deeper than any network.
     """
     arguments = dict(values)
-    kind = KINDS.get(str(arguments.pop("kind", None)))
+    kind = kinds().get(str(arguments.pop("kind", None)))
     if kind is None or set(arguments) - {f.name for f in fields(kind)} or depth > _DEEPEST:
         raise ArgumentError(f"unknown layer {str(values)[:80]!r}")
     if isinstance(arguments.get("init"), dict):

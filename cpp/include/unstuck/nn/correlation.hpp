@@ -97,4 +97,17 @@ void correlate_weights(Team team, const Correlation &correlation, std::int64_t r
                        std::int64_t groups, Planes<const T> source, Planes<const T> delta,
                        T *gradient);
 
+// The same two for groups of few planes, to which they hand over.
+inline bool few_planes(std::int64_t groups, std::int64_t source, std::int64_t out) {
+  return groups > 1 && source * out <= 4;
+}
+template <class T>
+void correlate_few(Team team, const Correlation &correlation, std::int64_t rows,
+                   std::int64_t groups, Planes<const T> source, const T *weights, const T *bias,
+                   Into into, Planes<T> out);
+template <class T>
+void correlate_weights_few(Team team, const Correlation &correlation, std::int64_t rows,
+                           std::int64_t groups, Planes<const T> source, Planes<const T> delta,
+                           T *gradient);
+
 } // namespace unstuck::nn

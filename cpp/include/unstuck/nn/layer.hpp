@@ -90,33 +90,25 @@ private:
 // Builds the layer that `spec` describes for `inputs` features per sample.
 template <class T> std::unique_ptr<Layer<T>> make_layer(const LayerSpec &spec, std::int64_t inputs);
 
-template <class T>
-std::unique_ptr<Layer<T>> make_linear(const LayerSpec &spec, std::int64_t inputs);
+// The families of layers, the only list of them: make_<family> builds the layer that `spec` names,
+// or gives null when it is of another family; <family>_kinds are the names that it knows.
+#define UNSTUCK_LAYER_FAMILIES(FAMILY)                                                             \
+  FAMILY(linear)                                                                                   \
+  FAMILY(convolution)                                                                              \
+  FAMILY(dropout)                                                                                  \
+  FAMILY(batch_norm)                                                                               \
+  FAMILY(normalization)                                                                            \
+  FAMILY(activation)                                                                               \
+  FAMILY(pooling)
 
-// Null when `spec` names no layer of the family.
-template <class T>
-std::unique_ptr<Layer<T>> make_activation(const LayerSpec &spec, std::int64_t inputs);
-
-template <class T>
-std::unique_ptr<Layer<T>> make_batch_norm(const LayerSpec &spec, std::int64_t inputs);
-
-template <class T>
-std::unique_ptr<Layer<T>> make_normalization(const LayerSpec &spec, std::int64_t inputs);
-
-template <class T>
-std::unique_ptr<Layer<T>> make_convolution(const LayerSpec &spec, std::int64_t inputs);
-
-template <class T>
-std::unique_ptr<Layer<T>> make_pooling(const LayerSpec &spec, std::int64_t inputs);
-
-template <class T>
-std::unique_ptr<Layer<T>> make_dropout(const LayerSpec &spec, std::int64_t inputs);
+#define UNSTUCK_DECLARE(family)                                                                    \
+  template <class T>                                                                               \
+  std::unique_ptr<Layer<T>> make_##family(const LayerSpec &spec, std::int64_t inputs);             \
+  std::vector<std::string> family##_kinds();
+UNSTUCK_LAYER_FAMILIES(UNSTUCK_DECLARE)
+#undef UNSTUCK_DECLARE
 
 // The kinds that make_layer knows, for bindings and tests.
 std::vector<std::string> layer_kinds();
-std::vector<std::string> batch_norm_kinds();
-std::vector<std::string> normalization_kinds();
-std::vector<std::string> activation_kinds();
-std::vector<std::string> pooling_kinds();
 
 } // namespace unstuck::nn

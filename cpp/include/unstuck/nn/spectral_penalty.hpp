@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "unstuck/nn/network.hpp"
+#include "unstuck/nn/team.hpp"
 
 namespace unstuck::nn {
 
@@ -19,8 +20,9 @@ public:
   double strength() const { return strength_; }
   const std::vector<WeightMatrix> &matrices() const { return matrices_; }
 
-  // The penalty at ω; adds its gradient unless null. NaN where a weight is not finite.
-  double add_gradient(const T *omega, T *gradient) const;
+  // The penalty at ω; adds its gradient unless null. NaN where a weight is not finite. What `poll`
+  // throws ends it.
+  double add_gradient(const T *omega, T *gradient, const Poll &poll) const;
 
 private:
   double strength_;
@@ -31,7 +33,7 @@ private:
 template <class T> class SpectralCurvature {
 public:
   // Throws ArgumentError where a largest singular value is not simple to 1e-6, or 0.
-  SpectralCurvature(const SpectralPenalty<T> &penalty, const T *omega);
+  SpectralCurvature(const SpectralPenalty<T> &penalty, const T *omega, const Poll &poll);
   ~SpectralCurvature();
 
   void add_product(const T *v, T *product) const;

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 
+#include "unstuck/norm/block_sums.hpp"
 #include "unstuck/norm/scratch.hpp"
 #include "unstuck/norm/stream.hpp"
 #include "unstuck/parallel.hpp"
@@ -45,6 +46,12 @@ struct Layout {
   std::int64_t pieces() const { return (run + kPiece - 1) / kPiece; } // of a run
   std::int64_t size() const { return rows * units * run; }
 
+  // Run (or piece of one) t of a unit: where it begins, how long it is.
+  std::int64_t offset(std::int64_t unit, std::int64_t t) const {
+    return (t / pieces() * units + unit) * run + t % pieces() * kPiece;
+  }
+  std::int64_t count(std::int64_t t) const { return std::min(kPiece, run - t % pieces() * kPiece); }
+
   // Runs or pieces of runs that are summed together, and how many such blocks there are.
   std::int64_t per_block() const {
     return columns() ? kTileRows : std::max<std::int64_t>(1, kPiece / std::min(run, kPiece));
@@ -68,9 +75,7 @@ Sums<sums> run_block(const Layout &l, std::int64_t unit, std::int64_t block, Val
   double lane[sums][lanes] = {};
   const std::int64_t last = std::min(l.rows * l.pieces(), (block + 1) * l.per_block());
   for (std::int64_t t = block * l.per_block(); t < last; ++t) {
-    const std::int64_t begin = t % l.pieces() * kPiece,
-                       offset = (t / l.pieces() * l.units + unit) * l.run + begin,
-                       count = std::min(kPiece, l.run - begin);
+    const std::int64_t offset = l.offset(unit, t), count = l.count(t);
     const auto take = [&](std::int64_t i, std::int64_t width) {
       for (std::int64_t j = 0; j < width; ++j) {
         const Sums<sums> v = value(offset + i + j, unit);
@@ -108,16 +113,47 @@ void column_block(const Layout &l, std::int64_t first, std::int64_t block, Value
       total[j][s] = column[s][j];
 }
 
-// Σ value(offset, unit) over all elements of one channel, block by block.
-template <std::size_t sums, class Value>
-Sums<sums> channel_sum(const Layout &l, std::int64_t unit, Value &&value) {
-  Sums<sums> total = run_block<sums>(l, unit, 0, value);
-  for (std::int64_t block = 1; block < l.blocks(); ++block)
-    add(total, run_block<sums>(l, unit, block, value));
-  return total;
+// Where a pass over the runs of a channel fetches: `distance` elements further on in them.
+class Further {
+public:
+  Further(const Layout &l, std::int64_t unit, std::int64_t distance)
+      : layout_(l), unit_(unit), count_(std::min(l.run, kPiece)), hop_(distance / count_),
+        rest_(distance % count_) {}
+
+  // Begins run (or piece) t. Beyond the last one nothing new is read.
+  void begin(std::int64_t t) {
+    const std::int64_t last = layout_.rows * layout_.pieces() - 1;
+    here_ = layout_.offset(unit_, std::min(t + hop_, last));
+    next_ = layout_.offset(unit_, std::min(t + hop_ + 1, last));
+  }
+  std::int64_t at(std::int64_t i) const {
+    return i + rest_ < count_ ? here_ + i + rest_ : next_ + i + rest_ - count_;
+  }
+
+private:
+  const Layout &layout_;
+  std::int64_t unit_, count_, hop_, rest_, here_ = 0, next_ = 0;
+};
+
+// Two sums over all elements of one channel, see block_sums.hpp; value_at(offset) is what
+// BlockSums::add takes for the run there, `reads` are the arrays that it reads, null for none.
+template <class T, class ValueAt, class Suffices>
+Sums<2> channel_sum(const Layout &l, std::int64_t unit, const std::array<const T *, 2> &reads,
+                    const ValueAt &value_at, const Suffices &suffices) {
+  return pair_of_sums<T>(
+      [&](const auto &add) {
+        Further further(l, unit, ahead<T>(kFarAhead));
+        for (std::int64_t t = 0; t < l.rows * l.pieces(); ++t) {
+          further.begin(t);
+          add(l.count(t), value_at(l.offset(unit, t)),
+              [reads, further](std::int64_t i) { fetch(reads, further.at(i), kSumLanes); });
+        }
+      },
+      suffices);
 }
 
-// The same of every channel, all blocks side by side; an order of summation that the shape fixes.
+// Σ value(offset, unit) of every channel, all blocks side by side; an order of summation that the
+// shape fixes.
 // The result lies in the thread's scratch memory until its next call.
 template <std::size_t sums, class Value>
 const Sums<sums> *channel_sums(const Layout &l, Value &&value) {
@@ -144,13 +180,18 @@ const Sums<sums> *channel_sums(const Layout &l, Value &&value) {
   return partial;
 }
 
-// target[offset] = value(offset, constants) for every element of one channel.
+// target[offset] = value(at, offset, constants), see write_run, for every element of one channel,
+// the last run first: what the sums read last is still in the nearest cache.
 template <class T, class Constants, class Value>
 void write_channel(const Layout &l, std::int64_t unit, const Constants &constants,
                    const Target<T> &target, Value &&value) {
-  for (std::int64_t row = 0; row < l.rows; ++row) {
-    const std::int64_t offset = (row * l.units + unit) * l.run;
-    write_run(target, offset, l.run, [&](std::int64_t i) { return value(offset + i, constants); });
+  for (std::int64_t row = l.rows - 1; row >= 0; --row) {
+    const std::int64_t offset = (row * l.units + unit) * l.run,
+                       next = row > 0 ? offset - l.units * l.run : offset;
+    write_run(target, offset, l.run, next,
+              [=](auto at, std::int64_t i) -> decltype(value(at, i, constants)) {
+                return value(at, offset + i, constants);
+              });
   }
   stream_fence();
 }
@@ -173,14 +214,25 @@ void write_runs(const Layout &l, ConstantsOf &&constants_of, const Target<T> &ta
   const auto range = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {
       const std::int64_t first = t % pieces * kPiece, run = t / pieces,
-                         offset = run * l.run + first;
+                         offset = run * l.run + first, count = std::min(kPiece, l.run - first);
       const auto constants = constants_of(run % l.units);
-      write_run(target, offset, std::min(kPiece, l.run - first),
-                [&](std::int64_t i) { return value(offset + i, constants); });
+      write_run(target, offset, count, offset + count,
+                [=](auto at, std::int64_t i) -> decltype(value(at, i, constants)) {
+                  return value(at, offset + i, constants);
+                });
     }
     stream_fence();
   };
   last_ranges_first(l.rows * l.units * pieces, l.per_block(), l.size() / 2, range);
+}
+
+// The constants of column `unit`, or of several.
+template <std::size_t tables, class How, class T>
+auto gather(How how, const std::array<const T *, tables> &table, std::int64_t unit) {
+  std::array<decltype(how.load(table[0])), tables> constants;
+  for (std::size_t k = 0; k < tables; ++k)
+    constants[k] = how.load(table[k] + unit);
+  return constants;
 }
 
 // The same row by row of a matrix whose columns are the units.
@@ -198,13 +250,14 @@ void write_columns(const Layout &l, ConstantsOf &&constants_of, const Target<T> 
   }
   const std::int64_t grain = std::max<std::int64_t>(1, kPiece / l.units);
   last_ranges_first(l.rows, grain, l.size() / 2, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row)
-      write_run(target, row * l.units, l.units, [&](std::int64_t unit) {
-        std::array<T, tables> constants;
-        for (std::size_t k = 0; k < tables; ++k)
-          constants[k] = at[k][unit];
-        return value(row * l.units + unit, constants);
-      });
+    for (std::int64_t row = begin; row < end; ++row) {
+      const std::int64_t offset = row * l.units;
+      write_run(target, offset, l.units, offset + l.units,
+                [=](auto how, std::int64_t unit) -> decltype(value(how, unit,
+                                                                   gather<tables>(how, at, unit))) {
+                  return value(how, offset + unit, gather<tables>(how, at, unit));
+                });
+    }
     stream_fence();
   });
 }

@@ -1,4 +1,4 @@
-"""What gradients and Hessian products of networks of planes hold in memory."""
+"""What gradients and Hessian products hold in memory: networks of planes and perceptrons."""
 
 from __future__ import annotations
 
@@ -35,10 +35,18 @@ def held():
     us.threads(2)
 
 
-def problem(norm, samples):
-    planes = [nn.Conv2d(1, 8, 3, padding=1), *([nn.BatchNorm(8)] * norm), nn.SiLU(), nn.MaxPool2d(2)]
-    planes += [nn.Conv2d(8, 16, 3, padding=1), *([nn.BatchNorm(16)] * norm), nn.SiLU(), nn.MaxPool2d(2)]
-    net = nn.Network(*planes, nn.Linear(256, 32), nn.SiLU(), nn.Linear(32, 10), input_shape=(1, 16, 16), seed=0)
+def problem(kind, norm, samples):
+    def batch_norm(channels):
+        return [nn.BatchNorm(channels)] * norm
+
+    if kind == "planes":
+        layers = [nn.Conv2d(1, 8, 3, padding=1), *batch_norm(8), nn.SiLU(), nn.MaxPool2d(2)]
+        layers += [nn.Conv2d(8, 16, 3, padding=1), *batch_norm(16), nn.SiLU(), nn.MaxPool2d(2)]
+        layers += [nn.Linear(256, 32), nn.SiLU(), nn.Linear(32, 10)]
+    else:
+        layers = [nn.Flatten(), nn.Linear(256, 128), *batch_norm(128), nn.SiLU()]
+        layers += [nn.Linear(128, 128), *batch_norm(128), nn.SiLU(), nn.Linear(128, 10)]
+    net = nn.Network(*layers, input_shape=(1, 16, 16), seed=0)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(samples, 1, 16, 16)).astype("float32")
     return us.NetworkLandscape(net, nn.CrossEntropy(), X, rng.integers(0, 10, samples), mode="train")
@@ -51,12 +59,13 @@ def bytes_of(held, call):
 
 
 @pytest.mark.parametrize("norm", [False, True])
-def test_a_product_takes_little_more_than_a_gradient(held, norm):
+@pytest.mark.parametrize("kind", ["planes", "perceptron"])
+def test_a_product_takes_little_more_than_a_gradient(held, kind, norm):
     """With `norm` all samples are one function, and a pass holds all of them; else it holds a chunk."""
-    warm = problem(norm, 600)
+    warm = problem(kind, norm, 600)
     warm.hessian(warm.theta) @ warm.theta  # scratch of the threads
     warm.gradient(warm.theta)
-    land = problem(norm, 600)
+    land = problem(kind, norm, 600)
     theta, X = land.theta.copy(), land.X.reshape(-1, 1, 16, 16)
     gradient, _ = bytes_of(held, lambda: land.gradient(theta))
 
@@ -82,7 +91,7 @@ def test_a_product_takes_little_more_than_a_gradient(held, norm):
 
 
 def test_steps_hold_no_more_than_the_first(held):
-    land = problem(True, 320)
+    land = problem("planes", True, 320)
     optimizer = us.optim.Adam(lr=1e-3)
     optimizer.init(land.n, dtype="float32")
     order, rates = np.arange(320), np.full(10, 1e-3)
