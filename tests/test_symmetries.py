@@ -194,8 +194,12 @@ def test_what_a_normalisation_removes(name):
     if name == "convolution":
         layers, shape = [nn.Conv2d(1, 3, 2), norm(3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 3)], (1, 3, 3)
     land = problem(layers, shape, mode="train", samples=60)
-    theta = us.find_critical(land, land.theta.copy()).theta
-    found = us.curvature.symmetries(land, theta)
+    critical = us.find_critical(land, land.theta.copy())
+    theta = critical.theta
+    # g(αw) = g(w)/α, so that Hw = −g: flat as far as the gradient is zero
+    _, where, size = land.blocks[0]
+    shortest = np.linalg.norm(theta[where].reshape(size[0], -1), axis=1).min()
+    found = us.curvature.symmetries(land, theta, tolerance=max(1e-6, 2 * critical.gradient_norm / shortest))
     counted = names(found)
     assert {key: counted.get(key) for key in expected} == expected
     H = dense(land, theta)
