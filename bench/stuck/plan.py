@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import unstuck as us
-from bench.stuck.tasks import Task
+from bench.stuck.tasks import Data, Task
 
 ALL = 10**6  # a batch size that means all data
 
@@ -67,7 +67,7 @@ class Plan:
         cure: (task, seed, severity) -> the run with nothing but the fault taken out, which must then not be stuck;
             None where the twin shows as much.
         fits: whether it makes sense on a task.
-        judged_on: the data that tell whether it is stuck.
+        new_data: (task, seed) -> (X, y), by whose loss it is judged; None: the loss that it trains on.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Plan:
     sound: Callable[[Task, int, float], float] | None = None
     cure: Callable[[Task, int, float], Setup] | None = None
     fits: Callable[[Task], bool] = _everywhere
-    judged_on: str = "training"
+    new_data: Callable[[Task, int], Data] | None = None
 
     @property
     def faulty(self) -> bool:
