@@ -90,7 +90,7 @@ def measure(task: Task, plan: Plan, seed: int, severity: float, run: us.Trainer)
     updates = run.history.updates
     constant = constant_loss(task, seed)
     sound = sound_loss(task, plan, seed, severity, max(updates, 1))
-    height = _height(task, plan, seed)
+    height = height_of(task, plan, seed)
     if run.failure is not None or not np.isfinite(height(run)):
         return Truth(np.inf, 0.0, sound, constant)
     losses = follow(run.fork(), max(updates, FEWEST), height)
@@ -104,7 +104,7 @@ def measure(task: Task, plan: Plan, seed: int, severity: float, run: us.Trainer)
 Height = Callable[[us.Trainer], float]
 
 
-def _height(task: Task, plan: Plan, seed: int) -> Height:
+def height_of(task: Task, plan: Plan, seed: int) -> Height:
     """What a run is judged by."""
     if plan.new_data is None:
         return training_loss
@@ -155,7 +155,7 @@ def _sound_course(
     task_name: str, plan: Plan, seed: int, severity: float, updates: int
 ) -> tuple[np.ndarray, np.ndarray]:
     task = next(task for task in TASKS if task.name == task_name)
-    each, height, courses = max(1, updates // 32), _height(task, plan, seed), []
+    each, height, courses = max(1, updates // 32), height_of(task, plan, seed), []
     for lr in (1e-3, 3e-3):
         run = Setup(plan.twin(task, seed, severity), us.optim.Adam(lr=lr), 0, {"seed": seed}).train()
         losses = [height(run)]
