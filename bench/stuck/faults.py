@@ -135,7 +135,7 @@ def _exploding(task: Task, seed: int, gain: float) -> Setup:
     The rate is small enough that the gradient still does so after training (at the task's own the units saturate).
     """
     init = Initialiser("xavier_normal", gain=gain)
-    return Setup(task.land(seed, (24,) * 10, init=init), SGD(lr=0.01 * task.rate), 400, {"seed": seed})
+    return Setup(task.land(seed, (24,) * 10, init=init), SGD(lr=0.001 * task.rate), 400, {"seed": seed})
 
 
 def _identical(task: Task, seed: int, value: float) -> Setup:
