@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError
-from ..landscape import Landscape, check_landscape
+from ..landscape import Landscape, check_landscape, check_theta
 from ..ranges import NON_NEGATIVE
 from ..train import Trainer
 from .causes import Cause
+from .costs import cost_so_far, costs_of
 from .diagnosis import Diagnosis
 from .evidence import Evidence
 from .examine import examine
@@ -34,7 +35,8 @@ __all__ = [
     "unstick",
 ]
 
-BUDGET = 3.0  # seconds
+BUDGET, MOST = 3.0, 30.0  # nominal seconds of work
+SHARE = 0.25  # of what the run has cost: the least that an examination of it may
 
 
 def diagnose(
@@ -49,7 +51,8 @@ def diagnose(
     Args:
         subject: a Trainer, or a Landscape.
         theta: with a Landscape, the point (n,); None: its current point.
-        budget: seconds that the examination may take, about; None: 3.
+        budget: seconds that the examination may take, about. None: an amount of work instead, the same on a busy
+            machine: about 3 s of an idle core, more (up to 30) for a run that has cost more than four times that.
         target: a loss that should be reached; above it a certified minimum counts as LOCAL_MINIMUM.
 
     Returns:
@@ -59,14 +62,15 @@ def diagnose(
         ArgumentError: no point is given, or `budget` is not positive.
         ArgumentTypeError: `subject` is neither a run nor a landscape.
 
-    Guarantee: the run and the landscape are left as they were, to the bit.
+    Guarantee: the run and the landscape are left as they were, to the bit. Without a `budget` the same run has the
+    same diagnosis every time; of a landscape whose calls take longer than 0.1 ms only the order of magnitude of
+    their CPU time counts.
     """
     run = subject if isinstance(subject, Trainer) else None
     land = check_landscape(subject, "subject", "a Trainer or a Landscape") if run is None else run.land
     if run is not None and theta is not None:
         raise ArgumentError("`theta` belongs to a landscape; a run is examined where it stands")
-    seconds = BUDGET if budget is None else NON_NEGATIVE.check("budget", budget)
-    if seconds == 0.0:
+    if budget is not None and NON_NEGATIVE.check("budget", budget) == 0.0:
         raise ArgumentError("`budget` must be positive, got 0")
     if target is not None and not np.isfinite(target):
         raise ArgumentError(f"`target` must be finite, got {target}")
@@ -75,7 +79,7 @@ def diagnose(
         raise ArgumentError("`theta` must be given: the landscape has no current point")
     # overflow on the way to a verdict is evidence, not an accident
     with np.errstate(all="ignore"):
-        work = examine(Subject(land, point, run, seconds), Clock(seconds), target)
+        work = examine(*_prepared(land, point, run, budget), target)
         findings = tuple(judge(work.evidence))
     history = None if run is None else (run.history["step"].copy(), run.history["loss"].copy())
     return Diagnosis(
@@ -87,3 +91,14 @@ def diagnose(
         tuple(work.notes),
         history,
     )
+
+
+def _prepared(land: Landscape, point: Any, run: Trainer | None, budget: float | None) -> tuple[Subject, Clock]:
+    """The subject, and a clock of the wall's seconds, or of work where no `budget` is stated."""
+    if budget is not None:
+        return Subject(land, point, run, budget), Clock(budget)
+    theta = check_theta(point, land.n, land.dtype)
+    costs = costs_of(land, theta, None if run is None else run.batch_size)
+    seconds = BUDGET if run is None else max(BUDGET, min(SHARE * cost_so_far(run, costs), MOST))
+    subject = Subject(land, theta, run, seconds, costs)
+    return subject, Clock(seconds, subject.tally)

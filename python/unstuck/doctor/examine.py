@@ -49,7 +49,7 @@ class Examination:
 
     def measure(self, what: str, probe: Callable[..., Result], *arguments: Any) -> Result | None:
         """The probe's answer with its cost booked; None, with a note, when it had to give up."""
-        began = self.clock.elapsed
+        began = self.clock.wall
         try:
             return probe(*arguments)
         except UnstuckError as error:
@@ -66,7 +66,7 @@ class Examination:
 def examine(subject: Subject, clock: Clock, target: float | None) -> Examination:
     """Probes the subject until the answer is settled or everything affordable is measured."""
     run = subject.run
-    began = clock.elapsed
+    began = clock.wall
     level, broken = probes.measure_level(subject, target), probes.find_broken(subject)
     clock.book("loss", began)
     evidence = Evidence(run is not None, level, subject.stochastic, broken=broken)
@@ -93,7 +93,7 @@ def _read_history(work: Examination, run: Trainer) -> None:
 
 def _examine_run(work: Examination, run: Trainer) -> None:
     """The do-nothing control, then geometry, then the forks that it calls for."""
-    control = work.measure("going on", probes.go_on, work.subject, run, 0.12 * work.clock.seconds)
+    control = work.measure("going on", probes.go_on, work.subject, run, work.clock, 0.12 * work.clock.seconds)
     if control is None:
         return
     continuation, course = control
@@ -123,9 +123,9 @@ def _look_inside(work: Examination, run: Trainer) -> None:
 def _look_at_curvature(work: Examination, run: Trainer | None) -> None:
     subject, clock = work.subject, work.clock
     if subject.stochastic:
-        quiet = work.measure("coming to rest", calm, subject.curved, subject.theta, 0.1 * clock.seconds)
+        quiet = work.measure("coming to rest", calm, subject.curved, subject.theta, clock, 0.1 * clock.seconds)
         work.place = subject.theta if quiet is None else quiet
-    cp = work.measure("curvature", probes.look_at_point, subject, work.place, 0.25 * clock.seconds)
+    cp = work.measure("curvature", probes.look_at_point, subject, work.place, clock, 0.25 * clock.seconds)
     if cp is not None:
         work.point = cp
         loss, away = float(subject.objective.loss(work.place)), distance(work.place, subject.theta)
@@ -139,7 +139,7 @@ def _look_around(work: Examination) -> Array | None:
     cp, subject, seconds = work.point, work.subject, 0.3 * work.clock.seconds
     if cp is None or cp.verdict is not Verdict.DEGENERATE or cp.direction is not None or cp.at_lower_bound:
         return None
-    found = work.measure("neighbourhood", find_descent, subject.curved, work.place, cp, seconds)
+    found = work.measure("neighbourhood", find_descent, subject.curved, work.place, cp, work.clock, seconds)
     if found is None:
         return None
     descent, direction = found
@@ -164,7 +164,7 @@ def _try_forks(work: Examination, run: Trainer, control: Course, direction: Arra
         work.learn(larger_batch=work.measure("larger batch", probes.try_larger_batch, subject, run, control))
     if rules.judge(work.evidence)[0].cause in (Cause.CONVERGED, Cause.UNDECIDED):
         seconds, level = max(0.1 * clock.seconds, 0.8 * clock.left), work.evidence.level
-        work.learn(restart=work.measure("restart", probes.try_restart, subject, run, level, seconds))
+        work.learn(restart=work.measure("restart", probes.try_restart, subject, run, level, clock, seconds))
 
 
 def _leave_point(work: Examination, run: Trainer, steps: int, direction: Array | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from . import forks
 from .baseline import constant_answer_loss
 from .evidence import Continuation, Fork, Level, Stability
 from .forks import Course
-from .subject import Subject, distance
+from .subject import Clock, Subject, distance
 from .trend import Trend, has_stalled, measure_trend, still_lower, trend_of_levels
 
 Array = NDArray[Any]
@@ -80,9 +79,9 @@ def recent_trend(losses: Array) -> tuple[Trend | None, bool | None]:
     return trend, trend.falling
 
 
-def go_on(subject: Subject, run: Trainer, seconds: float) -> tuple[Continuation, Course]:
+def go_on(subject: Subject, run: Trainer, clock: Clock, seconds: float) -> tuple[Continuation, Course]:
     """The run trained on in a copy, with nothing changed. Cost: `seconds`."""
-    steps = forks.affordable_steps(subject, run.fork(), seconds)
+    steps = forks.affordable_steps(subject, run.fork(), clock, seconds)
     copy = run.fork()
     course = forks.follow(subject, copy, steps)
     trend = trend_of_levels(course.losses, steps) if len(course.losses) > 2 else None
@@ -93,13 +92,13 @@ def go_on(subject: Subject, run: Trainer, seconds: float) -> tuple[Continuation,
     return Continuation(steps, tuple(course.losses.tolist()), trend, course.broke), course
 
 
-def look_at_point(subject: Subject, theta: Array, seconds: float) -> CriticalPoint:
+def look_at_point(subject: Subject, theta: Array, clock: Clock, seconds: float) -> CriticalPoint:
     """The verdict of `classify` on the objective. Cost: as many products as `seconds` pay for, at most 1,000."""
     op = subject.curved.hessian(theta)
     v = np.random.default_rng(0).standard_normal(op.shape[0]).astype(op.dtype)
-    began = time.perf_counter()
+    began = clock.elapsed
     op @ v
-    per_product = time.perf_counter() - began
+    per_product = clock.elapsed - began
     most = int(min(max(seconds / max(per_product, 1e-7), FEWEST_PRODUCTS), MOST_PRODUCTS))
     return classify(subject.curved, theta, max_products=most)
 
@@ -158,7 +157,7 @@ def try_push(subject: Subject, run: Trainer, rest: Course, theta: Array, start: 
     return forks.compare(subject, course, rest, f"a push of length {distance(start, theta):.3g} off the flat place")
 
 
-def try_restart(subject: Subject, run: Trainer, level: Level, seconds: float) -> Fork:
+def try_restart(subject: Subject, run: Trainer, level: Level, clock: Clock, seconds: float) -> Fork:
     """Another start, judged against the loss as it stands. Cost: `seconds`.
 
     Networks: fresh weights and Adam at 1e-3. Other surfaces: eight points up to 2·max(1, ‖θ‖) away, in opposite
@@ -167,7 +166,7 @@ def try_restart(subject: Subject, run: Trainer, level: Level, seconds: float) ->
     theta = _fresh_weights(subject.land)
     if theta is not None:
         change = "fresh weights and Adam with a learning rate of 0.001"
-        return _from_elsewhere(subject, run, level, seconds, (theta, optim.Adam(lr=1e-3), change))
+        return _from_elsewhere(subject, run, level, clock, seconds, (theta, optim.Adam(lr=1e-3), change))
     rng, unit = np.random.default_rng(0), max(1.0, float(np.linalg.norm(subject.theta)))
     trials = []
     for away in (1.0, 2.0, 1.0, 2.0):
@@ -176,12 +175,12 @@ def try_restart(subject: Subject, run: Trainer, level: Level, seconds: float) ->
         change = f"a start at a distance of {away * unit:.3g} from here"
         for sign in (1.0, -1.0):
             start = np.asarray(subject.theta + sign * d, dtype=subject.theta.dtype)
-            trials.append(_from_elsewhere(subject, run, level, seconds / 8, (start, run.opt.copy(), change)))
+            trials.append(_from_elsewhere(subject, run, level, clock, seconds / 8, (start, run.opt.copy(), change)))
     return min(trials, key=lambda fork: fork.loss)
 
 
 def _from_elsewhere(
-    subject: Subject, run: Trainer, level: Level, seconds: float, start: tuple[Array, Any, str]
+    subject: Subject, run: Trainer, level: Level, clock: Clock, seconds: float, start: tuple[Array, Any, str]
 ) -> Fork:
     theta, opt, change = start
 
@@ -191,7 +190,7 @@ def _from_elsewhere(
         twin.move_to(theta)
         return twin
 
-    steps = forks.affordable_steps(subject, fresh(), seconds)
+    steps = forks.affordable_steps(subject, fresh(), clock, seconds)
     course = forks.follow(subject, fresh(), steps)
     stands = Course(np.full(len(course.losses), level.loss), steps, False)
     return forks.compare(subject, course, stands, change)

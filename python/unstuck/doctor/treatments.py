@@ -145,4 +145,4 @@ def _elsewhere(fork: Trainer, subject: Subject, twin: NetworkLandscape, theta: A
     """A run on another landscape of the same samples, in the fork's order, and what it is judged by."""
     run = Trainer(twin, fork.opt.copy(), fork.batch_size, fork.seed, clip_norm=fork.clip_norm, theta=theta)
     run.sampler = fork.sampler.copy()
-    return run, Objective(twin, subject.objective.decay, subject.objective.sample)
+    return run, Objective(twin, subject.objective.decay, subject.objective.sample, subject.tally)

@@ -19,9 +19,9 @@ from .evidence import Evidence, Fork
 from .forks import Course
 from .menu import Treatment, menu
 from .progress import benefit
-from .subject import Subject
+from .subject import Clock, Subject
 
-BUDGET = 6.0  # seconds, half of them for the diagnosis
+BUDGET = 6.0  # seconds, half of them for the diagnosis; nominal ones of work unless a budget is stated
 MOST_TRIED = 6
 
 
@@ -80,7 +80,8 @@ def unstick(run: Trainer, budget: float | None = None) -> Outcome:
 
     Args:
         run: a Trainer; changed only by a verified treatment, which its history then names.
-        budget: seconds for everything, about; None: 6.
+        budget: seconds for everything, about. None: an amount of work instead, the same on a busy machine: about 6 s
+            of an idle core.
 
     Returns:
         An `Outcome`.
@@ -95,28 +96,30 @@ def unstick(run: Trainer, budget: float | None = None) -> Outcome:
 
     if not isinstance(run, Trainer):
         raise ArgumentTypeError(f"`run` must be a Trainer, got {type(run).__name__}")
-    seconds = BUDGET if budget is None else NON_NEGATIVE.check("budget", budget)
-    if seconds == 0.0:
+    if budget is not None and NON_NEGATIVE.check("budget", budget) == 0.0:
         raise ArgumentError("`budget` must be positive, got 0")
     began = time.perf_counter()
-    diagnosis = diagnose(run, budget=0.5 * seconds)
+    diagnosis = diagnose(run, budget=None if budget is None else 0.5 * budget)
     if diagnosis.healthy:
         return Outcome(diagnosis, (), None)
-    left = max(0.3 * seconds, seconds - (time.perf_counter() - began))
+    left = 0.5 * BUDGET
+    if budget is not None:
+        left = max(0.3 * budget, budget - (time.perf_counter() - began))
     with np.errstate(all="ignore"):  # a treatment may overflow; then it has not helped
-        tried = _try_all(diagnosis, run, left)
+        tried = _try_all(diagnosis, run, left, stated=budget is not None)
     best = _best(tried)
     if best is not None:
         best.treatment.apply(run)
     return Outcome(diagnosis, tuple(tried), best)
 
 
-def _try_all(diagnosis: Diagnosis, run: Trainer, seconds: float) -> list[Attempt]:
+def _try_all(diagnosis: Diagnosis, run: Trainer, seconds: float, stated: bool) -> list[Attempt]:
     subject = Subject(run.land, run.theta, run, seconds)
+    clock = Clock(seconds, None if stated else subject.tally)
     candidates = menu(diagnosis, run)[:MOST_TRIED]
     if not candidates:
         return []
-    steps = forks.affordable_steps(subject, run.fork(), seconds / (len(candidates) + 3))
+    steps = forks.affordable_steps(subject, run.fork(), clock, seconds / (len(candidates) + 3))
     evidence, control = diagnosis.measured, forks.follow(subject, run.fork(), steps)
     attempts = [
         Attempt(treatment, fork, None, _verified(diagnosis, evidence, fork, treatment))
