@@ -1,0 +1,141 @@
+"""Whether a planted run is what it is said to be: the rule that was written down before any answer was seen.
+
+B is the loss of the best constant answer, S(n) the lowest loss that a sound run (torch's initialisation, Adam with
+10⁻³ or 3·10⁻³, batches of 32, the plan's twin) has had within n updates. A run of n updates stands at L, and trained
+on unchanged for another n (at least 100) falls by F; both are means over checkpoints. Then it is
+
+    stuck      if L − S(n) ≥ ¼(B − S(n)) and (F < 2 % of L − S(n) or L − F > B), or if the loss is not finite;
+    healthy    if it is finite and (L − S(n) ≤ ⅒(B − S(n)), or F ≥ 10 % of L − S(n) and L − F ≤ B).
+
+A planted fault that is not stuck by this rule, a healthy kind that is not healthy, and a fault whose cure leaves the
+run stuck are left out of the scores, and counted. Where the loss is no longer finite, NON_FINITE is the strict answer;
+it is left out where the plan does not foresee it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+import unstuck as us
+from bench.stuck.plan import Plan, Setup
+from bench.stuck.tasks import TASKS, Task
+
+MUCH_WORSE, AS_GOOD = 0.25, 0.1  # of B − S(n)
+AT_REST, UNDER_WAY = 0.02, 0.1  # of L − S(n)
+CHECKPOINTS = 20
+FEWEST = 100  # updates trained on
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the rule measures of a run.
+
+    Attributes:
+        loss: L, of the run as it stands.
+        fall: F, when it is trained on.
+        sound: S(n).
+        constant: B.
+        cured: L of the run with the fault taken out; None where the plan has no cure.
+    """
+
+    loss: float
+    fall: float
+    sound: float
+    constant: float
+    cured: float | None = None
+
+    @property
+    def gap(self) -> float:
+        """L − S(n)."""
+        return self.loss - self.sound
+
+    @property
+    def room(self) -> float:
+        """B − S(n)."""
+        return max(self.constant - self.sound, 1e-12)
+
+    @property
+    def stuck(self) -> bool:
+        """Much worse than a sound run, and at rest."""
+        if not np.isfinite(self.loss):
+            return True
+        if self.cured is not None and self.cured - self.sound >= MUCH_WORSE * self.room:
+            return False
+        resting = self.fall < AT_REST * self.gap or self.loss - self.fall > self.constant
+        return self.gap >= MUCH_WORSE * self.room and resting
+
+    @property
+    def healthy(self) -> bool:
+        """About as good as a sound run, or on its way there."""
+        if not np.isfinite(self.loss):
+            return False
+        under_way = self.fall >= UNDER_WAY * self.gap and self.loss - self.fall <= self.constant
+        return self.gap <= AS_GOOD * self.room or under_way
+
+    def fits(self, plan: Plan) -> bool:
+        """Whether the run is what the plan says."""
+        if not plan.faulty:
+            return self.healthy
+        return self.stuck and (bool(np.isfinite(self.loss)) or "NON_FINITE" in plan.causes)
+
+
+def measure(task: Task, plan: Plan, seed: int, severity: float, run: us.Trainer) -> Truth:
+    """The truth of one planted run, which is left as it is. Cost: about three times that of making it."""
+    updates = run.history.updates
+    constant = constant_loss(task, seed)
+    sound = sound_loss(task, plan, seed, severity, max(updates, 1))
+    if run.failure is not None or not np.isfinite(run.land.loss(run.theta)):
+        return Truth(np.inf, 0.0, sound, constant)
+    losses = follow(run.fork(), max(updates, FEWEST))
+    loss, later = losses[: CHECKPOINTS // 4].mean(), losses[-CHECKPOINTS // 4 :].mean()
+    cured = None
+    if plan.cure is not None:
+        cured = float(follow(plan.cure(task, seed, severity).train().fork(), FEWEST).mean())
+    return Truth(float(loss), float(loss - later) if np.isfinite(later) else 0.0, sound, constant, cured)
+
+
+def follow(fork: us.Trainer, updates: int) -> np.ndarray:
+    """The objective on all data at `CHECKPOINTS` + 1 places of that many updates, the first before any."""
+    losses = [float(fork.land.loss(fork.theta))]
+    with contextlib.suppress(us.errors.NonFiniteError), np.errstate(all="ignore"):
+        for i in range(CHECKPOINTS):
+            fork.fit(steps=updates * (i + 1) // CHECKPOINTS - updates * i // CHECKPOINTS)
+            losses.append(float(fork.land.loss(fork.theta)))
+    return np.array(losses + [np.inf] * (CHECKPOINTS + 1 - len(losses)))
+
+
+def constant_loss(task: Task, seed: int) -> float:
+    """Of the best constant answer: the entropy of the classes, or the variance."""
+    y = task.data(seed)[1]
+    if y.dtype.kind == "f":
+        return float(y.astype(np.float64).var(axis=0).mean())
+    share = np.bincount(y) / len(y)
+    return float(-(share[share > 0] * np.log(share[share > 0])).sum())
+
+
+def sound_loss(task: Task, plan: Plan, seed: int, severity: float, updates: int) -> float:
+    """S(n): the lowest loss within that many updates of a sound run on the plan's twin."""
+    if plan.sound is not None:
+        return plan.sound(task, seed, severity)
+    steps, losses = _sound_course(task.name, plan.name, plan.twin, seed, severity, 2 ** int(np.ceil(np.log2(updates))))
+    return float(losses[steps <= max(updates, steps[0])].min())
+
+
+@cache
+def _sound_course(task_name: str, plan_name: str, twin: object, seed: int, severity: float, updates: int) -> tuple:
+    task = next(task for task in TASKS if task.name == task_name)
+    each = max(1, updates // 32)
+    courses = []
+    for lr in (1e-3, 3e-3):
+        run = Setup(twin(task, seed, severity), us.optim.Adam(lr=lr), 0, {"seed": seed}).train()  # type: ignore[operator]
+        losses = [float(run.land.loss(run.theta))]
+        for _ in range(updates // each):
+            run.fit(steps=each)
+            losses.append(float(run.land.loss(run.theta)))
+        courses.append(losses)
+    steps = each * np.arange(len(courses[0]))
+    return steps, np.minimum.reduce(courses)
