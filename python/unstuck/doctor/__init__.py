@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..curvature.blame import Blame, blame
 from ..errors import ArgumentError
 from ..landscape import Landscape, check_landscape, check_theta
 from ..ranges import NON_NEGATIVE
@@ -14,7 +15,7 @@ from .causes import Cause
 from .costs import cost_so_far, costs_of
 from .diagnosis import Diagnosis
 from .evidence import Evidence
-from .examine import examine
+from .examine import Examination, examine
 from .menu import Treatment
 from .remedies import Remedy
 from .rules import Finding, judge
@@ -80,7 +81,7 @@ def diagnose(
     # overflow on the way to a verdict is evidence, not an accident
     with np.errstate(all="ignore"):
         work = examine(*_prepared(land, point, run, budget), target)
-        findings = tuple(judge(work.evidence))
+        findings, blamed = tuple(judge(work.evidence)), _blame(work)
     history = None if run is None else (run.history["step"].copy(), run.history["loss"].copy())
     return Diagnosis(
         findings,
@@ -90,6 +91,7 @@ def diagnose(
         tuple(work.clock.spent),
         tuple(work.notes),
         history,
+        blamed,
     )
 
 
@@ -102,3 +104,12 @@ def _prepared(land: Landscape, point: Any, run: Trainer | None, budget: float | 
     seconds = BUDGET if run is None else max(BUDGET, min(SHARE * cost_so_far(run, costs), MOST))
     subject = Subject(land, theta, run, seconds, costs)
     return subject, Clock(seconds, subject.tally)
+
+
+def _blame(work: Examination) -> Blame | None:
+    """Where the direction of negative curvature lives. Cost: one product; nothing without a direction."""
+    point, land = work.point, work.subject.land
+    if point is None or point.direction is None:
+        return None
+    found = work.measure("blame", blame, work.subject.curved.hessian(work.place), point.direction, land.blocks)
+    return found if found is None or np.isfinite(found.value) else None

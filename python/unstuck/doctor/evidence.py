@@ -46,6 +46,8 @@ class Fork:
         wins: share of those checkpoints at which the fork lies below the control.
         change: what was changed, in words.
         broke: the fork met a non-finite loss.
+        course: the fork's objective at equally spaced checkpoints, the first before any update; shorter if it broke.
+        beside: the control's, at the same checkpoints.
     """
 
     steps: int
@@ -55,6 +57,8 @@ class Fork:
     wins: float
     change: str
     broke: bool = False
+    course: tuple[float, ...] = ()
+    beside: tuple[float, ...] = ()
 
     @property
     def gain(self) -> float:

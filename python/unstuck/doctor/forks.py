@@ -98,8 +98,9 @@ def compare(subject: Subject, fork: Course, control: Course, change: str) -> For
     falls below the rounding of the losses.
     """
     mine, theirs = _mean_later(fork), _mean_later(control)
+    curves = tuple(fork.losses.tolist()), tuple(control.losses.tolist())
     if fork.broke or control.broke:
-        return Fork(fork.steps, mine, theirs, 0.0, float(mine < theirs), change, fork.broke)
+        return Fork(fork.steps, mine, theirs, 0.0, float(mine < theirs), change, fork.broke, *curves)
     difference = control.later - fork.later
     rest = difference - difference.mean()
     power = float(rest @ rest)
@@ -107,7 +108,7 @@ def compare(subject: Subject, fork: Course, control: Course, change: str) -> For
     error = math.sqrt(power / (len(rest) - 1) / len(rest) * (1 + correlation) / (1 - correlation))
     grain = 4 * subject.dtype_error * np.abs(control.later)
     wins = float(np.mean(difference > grain))
-    return Fork(fork.steps, mine, theirs, max(error, float(grain.max())), wins, change)
+    return Fork(fork.steps, mine, theirs, max(error, float(grain.max())), wins, change, False, *curves)
 
 
 def _mean_later(course: Course) -> float:

@@ -69,7 +69,7 @@ def step_too_small(e: Evidence) -> Finding | None:
     strength = _strength(e, e.larger_lr, min(room, promise))
     if left <= EXHAUSTED and e.full_step is not None and benefit(e, e.full_step) >= 1.0:
         strength *= 0.3  # it was large enough once
-    symptom = f"lr {e.stability.lr:.3g} uses {ratio:.2g} of what the curvature bears"
+    symptom = f"the learning rate {e.stability.lr:.3g} uses {ratio:.2g} of what the curvature bears"
     return _finding(Cause.STEP_TOO_SMALL, strength, symptom, e.larger_lr)
 
 
@@ -102,7 +102,7 @@ def ill_conditioned(e: Evidence) -> Finding | None:
     strength = _strength(e, e.adaptive, room) * (1.0 if spread < SCALES else 0.8)
     if e.smaller_lr is not None and benefit(e, e.smaller_lr) >= 1.0:
         strength *= 0.5  # then one rate could serve all
-    symptom = f"lr {e.stability.lr:.3g} already uses {e.stability.ratio:.2g} of what the steepest direction bears"
+    symptom = f"the learning rate {e.stability.lr:.3g} already uses {e.stability.ratio:.2g} of what the steepest direction bears"
     return _finding(Cause.ILL_CONDITIONED, strength, symptom, e.adaptive)
 
 

@@ -56,7 +56,8 @@ def _state(name: str, h: Array, relative: Array) -> LayerState:
     dead = (_by_unit(relative) == 0.0).all(axis=1) & (values == 0.0).all(axis=1)
     saturated = (flat.mean(axis=1) >= MOSTLY) & ~dead
     spread = float(np.sqrt(np.mean(values.astype(np.float64).var(axis=1))))
-    return LayerState(name, len(values), float(dead.mean()), float(saturated.mean()), spread)
+    idle = tuple(np.flatnonzero(dead | saturated)[:10].tolist())
+    return LayerState(name, len(values), float(dead.mean()), float(saturated.mean()), spread, idle)
 
 
 def _by_unit(values: Array) -> Array:

@@ -143,4 +143,5 @@ def benefit(e: Evidence, fork: Fork) -> float:
 
 def helped(fork: Fork) -> str:
     """What a fork reached, as a clause."""
-    return f"{fork.change} brings the loss to {fork.loss:.4g} instead of {fork.control:.4g} after {fork.steps} updates"
+    reached = f"{fork.loss:.4g} instead of {fork.control:.4g} after {fork.steps} updates"
+    return f"with {fork.change} the loss comes to {reached}"

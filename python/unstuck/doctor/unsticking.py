@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import ArgumentError, ArgumentTypeError, UnstuckError
 from ..ranges import NON_NEGATIVE
+from ..report import Report
 from ..sampler import Sampler
 from ..train import Trainer
 from . import forks
@@ -43,10 +46,13 @@ class Attempt:
 
     def __str__(self) -> str:
         word = "helps" if self.verified else "does not help"
-        return (
-            f"{self.treatment.name} {word}: with {self.treatment.text}, {self.fork.steps} updates lead to "
-            f"{self.fork.loss:.4g} instead of {self.fork.control:.4g}"
-        )
+        return f"{self.treatment.name} {word}: {self.reached}"
+
+    @property
+    def reached(self) -> str:
+        """What was done, and what came of it, as a clause."""
+        numbers = f"{self.fork.loss:.4g} instead of {self.fork.control:.4g}"
+        return f"with {self.treatment.text}, {self.fork.steps} updates lead to {numbers}"
 
 
 @dataclass(frozen=True)
@@ -57,16 +63,50 @@ class Outcome:
         diagnosis: why the run does not get better.
         tried: every treatment that was tried, in the order of the menu.
         applied: the one that was kept; None if none was verified, and then the run is as it was, to the bit.
+        seconds: wall-clock time of everything.
     """
 
     diagnosis: Diagnosis
     tried: tuple[Attempt, ...]
     applied: Attempt | None
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """For a process that checks: 0 where the run was healthy or got free, else 1."""
+        return 0 if self.diagnosis.healthy or self.applied is not None else 1
+
+    def report(self) -> Report:
+        """The remedies with their curves beside doing nothing, and the diagnosis."""
+        from .showing import outcome_report
+
+        return outcome_report(self)
+
+    def to_json(self) -> str:
+        """The report without its charts, as strict JSON."""
+        from .showing import outcome_report
+
+        return outcome_report(self, drawn=False).json()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the report, whole or not at all; the ending decides: .html, .json or .txt.
+
+        Raises:
+            ArgumentError: another ending, or the file cannot be written.
+        """
+        return self.report().save(path)
+
+    def _repr_html_(self) -> str:
+        from ..report.html import fragment
+        from .showing import outcome_report
+
+        report = outcome_report(self, drawn=False)
+        return fragment(report.title, str(self), report.facts, report.status)
 
     def __str__(self) -> str:
         cause = self.diagnosis.cause.name
         if self.applied is not None:
-            return f"{cause}: applied {self.applied}."
+            return f"{cause}: applied {self.applied.treatment.name!r}; {self.applied.reached}."
         if self.diagnosis.healthy:
             return f"{cause}: nothing was done, {self.diagnosis.cause.explanation}."
         return f"{cause}: none of {len(self.tried)} treatments did significantly better than doing nothing."
@@ -101,7 +141,7 @@ def unstick(run: Trainer, budget: float | None = None) -> Outcome:
     began = time.perf_counter()
     diagnosis = diagnose(run, budget=None if budget is None else 0.5 * budget)
     if diagnosis.healthy:
-        return Outcome(diagnosis, (), None)
+        return Outcome(diagnosis, (), None, time.perf_counter() - began)
     left = 0.5 * BUDGET
     if budget is not None:
         left = max(0.3 * budget, budget - (time.perf_counter() - began))
@@ -110,7 +150,7 @@ def unstick(run: Trainer, budget: float | None = None) -> Outcome:
     best = _best(tried)
     if best is not None:
         best.treatment.apply(run)
-    return Outcome(diagnosis, tuple(tried), best)
+    return Outcome(diagnosis, tuple(tried), best, time.perf_counter() - began)
 
 
 def _try_all(diagnosis: Diagnosis, run: Trainer, seconds: float, stated: bool) -> list[Attempt]:

@@ -30,23 +30,36 @@ def inside_facts(e: Evidence) -> list[Fact]:
 
 def _layers(layers: tuple[LayerState, ...]) -> Fact:
     dead, flat = max(layers, key=lambda x: x.dead), max(layers, key=lambda x: x.saturated)
-    text = (
-        f"The layer with most dead units is {dead.name} ({dead.dead:.0%} of {dead.units}), that with most saturated "
-        f"ones {flat.name} ({flat.saturated:.0%} of {flat.units})."
+    text = " ".join(
+        [
+            _idle(dead, dead.dead, "are 0 on all data"),
+            _idle(flat, flat.saturated, "sit on a flat part on nearly all data"),
+        ]
     )
     bad = dead.dead >= 0.5 or flat.saturated >= 0.5
     value = f"{max(dead.dead, flat.saturated):.0%} at worst"
     return Fact("units without slope", value, "warn" if bad else "info", text, [asdict(x) for x in layers])
 
 
+def _idle(layer: LayerState, share: float, what: str) -> str:
+    """How many units of a layer do something, and which; the layer is the one in which most do."""
+    many = round(share * layer.units)
+    if many == 0:
+        return f"No units {what}."
+    listed = ", ".join(map(str, layer.idle))
+    rest = ", …" if round((layer.dead + layer.saturated) * layer.units) > len(layer.idle) else ""
+    which = f" (rows {listed}{rest})" if many < layer.units and listed else ""
+    return f"Most of all in {layer.name}: {many} of {layer.units} units {what}{which}."
+
+
 def _weights(weights: tuple[BlockState, ...]) -> Fact:
     first, last = weights[0], weights[-1]
-    ratio = first.relative / last.relative if last.relative > 0 else float("nan")
+    value = f"{first.relative / last.relative:.3g}" if last.relative > 0 else "both 0" if first.relative == 0 else "∞"
     text = (
         f"Relative to the weights, the gradient is {first.relative:.3g} in {first.name} and {last.relative:.3g} in "
         f"{last.name}."
     )
-    return Fact("gradient from last to first", f"{ratio:.3g}", "info", text, [asdict(x) for x in weights])
+    return Fact("gradient from last to first", value, "info", text, [asdict(x) for x in weights])
 
 
 def _features(f: Features) -> Fact:

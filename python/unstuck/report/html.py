@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..plain_text import plain
-from .facts import Fact, Status
+from .facts import CHANGE, Fact, Status
 from .glossary import meanings
 from .svg import with_own_ids
 from .typeset import pieces, terms_in, typeset
@@ -35,7 +35,12 @@ def page(report: Report) -> str:
         for number, chart in enumerate(report.figures)
     ]
     first, more = foremost(report.facts)
-    shown = [report.sentence, *(text for fact in (*report.facts, *report.remedies) for text in _texts(fact))]
+    shown = [
+        report.sentence,
+        report.note,
+        *(text for fact in (*report.facts, *report.remedies) for text in _texts(fact)),
+    ]
+    shown += [text for answer in report.answers for text in (answer.name, answer.reason, answer.against)]
     content: dict[str, Any] = {
         "report": report,
         "figures": figures,
@@ -44,7 +49,8 @@ def page(report: Report) -> str:
         "glossary": terms_in([plain(text) for text in shown]),
         "data": report.to_dict(),
     }
-    return str(_environment().get_template("page.html").render(**content, words=WORDS, plain=plain, rich=rich))
+    tools: dict[str, Any] = {"words": WORDS, "change": CHANGE, "plain": plain, "rich": rich}
+    return str(_environment().get_template("page.html").render(**content, **tools))
 
 
 def foremost(facts: Sequence[Fact], most: int = FIRST) -> tuple[list[Fact], list[Fact]]:
