@@ -76,12 +76,15 @@ class Continuation:
         trend: of these losses, or of the history with the copy's own appended, whichever falls more clearly; None
             if the run broke before three of them.
         broke: a non-finite loss ended it.
+        shift: by how many standard errors the batch losses of its later half lie below those of the last third of the
+            history; None where one of them is too short to say.
     """
 
     steps: int
     losses: tuple[float, ...]
     trend: Trend | None
     broke: bool = False
+    shift: float | None = None
 
     @property
     def later(self) -> float:
@@ -92,6 +95,13 @@ class Continuation:
     def scatter(self) -> float:
         """Standard deviation over the later half of the checkpoints."""
         return statistics.stdev(self.losses[len(self.losses) // 2 + 1 :])
+
+    @property
+    def fall(self) -> float:
+        """How far the loss falls: from where it stood, or from the first quarter of the checkpoints to the last."""
+        quarter = max(1, len(self.losses) // 4)
+        ends = statistics.fmean(self.losses[:quarter]) - statistics.fmean(self.losses[-quarter:])
+        return max(self.losses[0] - self.later, ends)
 
 
 @dataclass(frozen=True)
@@ -233,6 +243,7 @@ class Evidence:
         standardised: a fork on standardised features that starts as the same function.
         normalised: a fresh network with BatchNorm behind every hidden Linear, with the run's optimizer.
         fresh: a fresh network with the run's optimizer.
+        gentle: a fresh network with the run's optimizer at a rate that moves its weights by a fiftieth per update.
     """
 
     has_run: bool
@@ -266,12 +277,26 @@ class Evidence:
     standardised: Fork | None = None
     normalised: Fork | None = None
     fresh: Fork | None = None
+    gentle: Fork | None = None
 
     @property
     def treated(self) -> tuple[Fork, ...]:
         """The forks in which a symptom was treated."""
         tried = (self.adaptive, self.full_step, self.clipped, self.revived, self.standardised)
-        return tuple(fork for fork in (*tried, self.normalised, self.fresh) if fork is not None)
+        return tuple(fork for fork in (*tried, self.normalised, self.fresh, self.gentle) if fork is not None)
+
+    @property
+    def tried(self) -> tuple[Fork, ...]:
+        """All forks that had a do-nothing control of their own."""
+        first = (self.smaller_lr, self.larger_lr, self.larger_batch, self.escape, self.push)
+        return (*(fork for fork in first if fork is not None), *self.treated)
+
+    @property
+    def room(self) -> float:
+        """From the loss that no run should stand above down to the lower bound; `scale` where one is not known."""
+        if self.reference is None or self.level.lower_bound is None:
+            return self.scale
+        return max(self.reference - self.level.lower_bound, 1e-300)
 
     @property
     def reference(self) -> float | None:

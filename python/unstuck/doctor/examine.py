@@ -73,7 +73,10 @@ def examine(subject: Subject, clock: Clock, target: float | None) -> Examination
     work = Examination(subject, clock, evidence, subject.theta)
     if run is not None:
         _read_history(work, run)
-        work.learn(statistics=work.measure("statistics", look_at_statistics, subject))
+        work.learn(
+            statistics=work.measure("statistics", look_at_statistics, subject),
+            weights=work.measure("weights", look_at_weights, subject),
+        )
     if rules.not_finite(work.evidence):
         if run is not None and broken is None:
             _look_at_curvature(work, run)
@@ -113,7 +116,6 @@ def _look_inside(work: Examination, run: Trainer) -> None:
     subject = work.subject
     work.learn(
         layers=work.measure("layers", look_at_layers, subject),
-        weights=work.measure("weights", look_at_weights, subject),
         features=work.measure("features", look_at_features, subject),
         steps=work.measure("step size", look_at_steps, subject, run),
         generalisation=work.measure("validation", look_at_validation, subject, run),
@@ -151,8 +153,8 @@ def _try_forks(work: Examination, run: Trainer, control: Course, direction: Arra
     subject, clock = work.subject, work.clock
     stability = work.evidence.stability
     ratio = None if stability is None else stability.ratio
-    smaller = work.measure("smaller step", probes.try_smaller_lr, subject, run, control, ratio)
-    larger = work.measure("larger step", probes.try_larger_lr, subject, run, control, ratio)
+    smaller = work.measure("smaller step", probes.try_smaller_lr, subject, run, control, ratio, work.evidence.steps)
+    larger = work.measure("larger step", probes.try_larger_lr, subject, run, control, ratio, work.evidence.steps)
     work.learn(smaller_lr=smaller, larger_lr=larger)
     _leave_point(work, run, control.steps, direction)
     for trial in TRIALS:

@@ -16,7 +16,7 @@ from .progress import (
     MATERIAL,
     SUBSTANTIAL,
     Finding,
-    at_rest,
+    accusable,
     benefit,
     beyond_own_fall,
     helped,
@@ -32,12 +32,12 @@ EXHAUSTED = 0.05  # of the largest step
 RAISED = 3.0  # a start so many times above a constant answer
 SETTLED = 100  # updates that running statistics may take to follow the data
 COMPARABLE = 0.5  # of the best fork's gain
+LONG_STRIDE = 0.3  # of a fresh network's θ, per update
 
 
 def _explains(e: Evidence, fork: Fork) -> float:
     """A fork's gain over half the best of all forks' gains: above 1 it does about as well as anything."""
-    tried = (e.smaller_lr, e.larger_lr, e.larger_batch, e.escape, e.push, *e.treated)
-    best = max((f.gain for f in tried if f is not None and not f.broke and math.isfinite(f.gain)), default=0.0)
+    best = max((f.gain for f in e.tried if not f.broke and math.isfinite(f.gain)), default=0.0)
     if math.isinf(fork.gain):
         return 2.0
     return fork.gain / (COMPARABLE * best) if best > 0 else 0.0
@@ -45,7 +45,7 @@ def _explains(e: Evidence, fork: Fork) -> float:
 
 def _strength(e: Evidence, fork: Fork | None, symptom: float) -> float:
     """The weakest of: the symptom, the treatment's gain over the control, its gain beside the other forks."""
-    if fork is None or symptom < 1.0 or not at_rest(e):
+    if fork is None or symptom < 1.0 or not accusable(e):
         return 0.0
     return min(symptom, benefit(e, fork), beyond_own_fall(e, fork), 1.25 * _explains(e, fork))
 
@@ -79,6 +79,9 @@ def exhausted_step(e: Evidence) -> Finding | None:
         return None
     left = e.steps.left
     strength = _strength(e, e.full_step, EXHAUSTED / max(left, 1e-12))
+    if e.full_step is not None:
+        # a schedule that has run its course may leave a little
+        strength = min(strength, e.full_step.gain / max(SUBSTANTIAL * e.scale, 1e-300))
     what = "accumulated squares" if e.steps.shrunk < e.steps.lr / max(e.steps.peak, 1e-300) else "the schedule"
     return _finding(Cause.EXHAUSTED_STEP, strength, f"{what} left {left:.2g} of the largest step", e.full_step)
 
@@ -88,7 +91,8 @@ def noise_floor(e: Evidence) -> Finding | None:
     if not e.stochastic or e.larger_batch is None:
         return None
     ratio = 0.0 if e.stability is None else e.stability.ratio
-    strength = _strength(e, e.larger_batch, min(0.8 / max(ratio, 1e-9), 3.0))
+    stride = 0.0 if e.steps is None else e.steps.stride
+    strength = _strength(e, e.larger_batch, min(0.8 / max(ratio, 1e-9), LONG_STRIDE / max(stride, 1e-9), 3.0))
     symptom = "with the same learning rate the noise of the batches decides where the loss stays"
     return _finding(Cause.NOISE_FLOOR, strength, symptom, e.larger_batch)
 

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import nn
+from ..errors import NonFiniteError
 from ..network_landscape import NetworkLandscape
 from ..train import Trainer
+from .forks import moved
 from .layers import network_landscape
 from .subject import Subject
 from .symptoms import Generalisation, Statistics, StepSize
+from .treatments import fresh_theta
 
 Array = NDArray[Any]
 
 
+UPDATES = 4  # whose lengths are measured
+
+
 def look_at_steps(subject: Subject, run: Trainer) -> StepSize:
-    """The learning rate against the largest so far, and what accumulated squares leave of it. Cost: one gradient."""
+    """The learning rate against the largest so far, what accumulated squares leave of it, and how far updates go.
+
+    Cost: one gradient and eight updates.
+    """
     lr = float(run.opt.rate(run.t))
     rates = run.history["lr"]
     peak = max(lr, float(rates.max(initial=0.0)))
@@ -33,7 +43,31 @@ def look_at_steps(subject: Subject, run: Trainer) -> StepSize:
         if moving.any():
             ratio = np.abs(gradient[moving].astype(np.float64)) / root[moving]
             shrunk = float(min(1.0, np.sqrt(np.mean(ratio**2))))
-    return StepSize(lr, peak, shrunk)
+    moves, jumps = _strides(subject, run)
+    return StepSize(lr, peak, shrunk, moves, jumps)
+
+
+def _strides(subject: Subject, run: Trainer) -> tuple[float | None, float | None]:
+    """Mean length of the next updates, from here and from a fresh start, in units of a fresh start's length."""
+    land = network_landscape(subject.land)
+    if land is None:
+        return None, None
+    fresh = fresh_theta(land)
+    unit = max(float(np.linalg.norm(fresh.astype(np.float64))), 1e-300)
+    return _stride(subject, run.fork()) / unit, _stride(subject, moved(run.fork(), fresh)) / unit
+
+
+def _stride(subject: Subject, fork: Trainer) -> float:
+    lengths = []
+    for _ in range(UPDATES):
+        before = fork.theta.astype(np.float64)
+        try:
+            fork.fit(steps=1)
+        except NonFiniteError:
+            return math.inf
+        subject.tally.update(fork.sampler.batch_size, 1)
+        lengths.append(float(np.linalg.norm(fork.theta - before)))
+    return float(np.mean(lengths))
 
 
 def look_at_statistics(subject: Subject) -> Statistics | None:

@@ -18,11 +18,13 @@ from .baseline import constant_answer_loss
 from .evidence import Continuation, Fork, Level, Stability
 from .forks import Course
 from .subject import Clock, Subject, distance
-from .trend import Trend, has_stalled, measure_trend, still_lower, trend_of_levels
+from .symptoms import StepSize
+from .trend import Trend, has_stalled, measure_trend, shift_of, still_lower, trend_of_levels
 
 Array = NDArray[Any]
 
 FEWEST_PRODUCTS, MOST_PRODUCTS = 60, 1000
+STRIDE = 0.02  # of a fresh network's θ: an update that any network bears
 
 
 def measure_level(subject: Subject, target: float | None) -> Level:
@@ -85,11 +87,13 @@ def go_on(subject: Subject, run: Trainer, clock: Clock, seconds: float) -> tuple
     copy = run.fork()
     course = forks.follow(subject, copy, steps)
     trend = trend_of_levels(course.losses, steps) if len(course.losses) > 2 else None
-    joined, stalled = recent_trend(np.concatenate([losses_since_move(run), copy.history["loss"]]))
+    before, after = losses_since_move(run), copy.history["loss"]
+    joined, stalled = recent_trend(np.concatenate([before, after]))
     lower = len(course.later) and course.later.mean() < course.losses[: forks.CHECKPOINTS // 2].mean()
     if trend is not None and joined is not None and not trend.falling and joined.falling and not stalled and lower:
         trend = joined
-    return Continuation(steps, tuple(course.losses.tolist()), trend, course.broke), course
+    shift = shift_of(before[-max(24, len(before) // 3) :], after[len(after) // 2 :])
+    return Continuation(steps, tuple(course.losses.tolist()), trend, course.broke, shift), course
 
 
 def look_at_point(subject: Subject, theta: Array, clock: Clock, seconds: float) -> CriticalPoint:
@@ -113,16 +117,30 @@ def measure_stability(subject: Subject, run: Trainer) -> Stability | None:
     return Stability(max(curvature, 0.0), limit.threshold, lr, run.opt.rule, limit.formula)
 
 
-def try_smaller_lr(subject: Subject, run: Trainer, control: Course, ratio: float | None) -> Fork:
-    """A tenth of the learning rate, or less where curvature asks for it. Cost: as the control."""
+def try_smaller_lr(
+    subject: Subject, run: Trainer, control: Course, ratio: float | None, steps: StepSize | None
+) -> Fork:
+    """A tenth of the learning rate, or less where curvature or the length of the updates ask for it.
+
+    Cost: as the control.
+    """
     factor = 0.1 if ratio is None or ratio <= 5.0 else 0.5 / ratio
+    if steps is not None and math.isfinite(steps.stride) and steps.stride > 0.0:
+        factor = min(factor, STRIDE / min(steps.stride, 1e6)) if steps.stride > 10.0 * STRIDE else factor
     course = forks.follow(subject, forks.with_rate(run.fork(), factor), control.steps)
     return forks.compare(subject, course, control, f"the learning rate multiplied by {factor:.3g}")
 
 
-def try_larger_lr(subject: Subject, run: Trainer, control: Course, ratio: float | None) -> Fork | None:
-    """A quarter of what curvature bears, or ten times the rate. Cost: as the control; None if that is hardly more."""
+def try_larger_lr(
+    subject: Subject, run: Trainer, control: Course, ratio: float | None, steps: StepSize | None
+) -> Fork | None:
+    """A quarter of what curvature bears, or ten times the rate, and no more than moves the weights by a fiftieth.
+
+    Cost: as the control; None if that is hardly more.
+    """
     factor = 10.0 if ratio is None or ratio <= 0.0 else 0.25 / ratio
+    if steps is not None and steps.moves:
+        factor = min(factor, STRIDE / steps.moves)
     if factor < 2.0:
         return None
     course = forks.follow(subject, forks.with_rate(run.fork(), factor), control.steps)

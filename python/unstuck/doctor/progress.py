@@ -9,7 +9,10 @@ from .causes import Cause
 from .evidence import Continuation, Evidence, Fork
 from .trend import Trend
 
-MATERIAL = 0.01  # of the scale: a gain that is worth an action
+MATERIAL = 0.01  # of the scale: a gain that is worth an action where no noise is about
+WORTH = 0.05  # of the scale: the same for noisy runs, which a smaller rate always lowers a little
+CRAWL = 0.05  # of the scale: a fall of less in twice the updates so far is a crawl
+OUTDONE = 10.0  # times the run's own fall: what a treatment must gain to accuse a run that crawls
 DRIFT = 1e-3  # of the scale: a fall that counts as progress
 SUBSTANTIAL = 0.1  # of the scale: a gain that shows a minimum to be a poor one
 LONG_ENOUGH = 0.4  # of the run, or of 300 updates: how long a copy must be watched before "at rest" means something
@@ -87,11 +90,39 @@ def _progress(e: Evidence, trend: Trend) -> float:
     return min(significance, trend.drop / _least_progress(e))
 
 
+def crawls(e: Evidence) -> bool:
+    """Whether the loss falls so slowly that in twice the updates so far it would go down by a twentieth of the whole.
+
+    Not where less than a tenth is left: then the work is as good as done.
+    """
+    left = e.level.loss - (e.level.lower_bound or 0.0)
+    if e.level.lower_bound is None or left < SUBSTANTIAL * e.scale:
+        return False
+    if e.continuation is not None:
+        return _watched(e) and not e.continuation.broke and e.continuation.fall < CRAWL * e.scale
+    if e.trend is None or e.updates < LEARNED_NOTHING:
+        return False
+    ahead = -e.trend.slope * max(600, 2 * e.updates)
+    return ahead < CRAWL * e.scale
+
+
+def flawed(e: Evidence) -> bool:
+    """Whether all units of a hidden layer are the same, which no training of a sound network brings about."""
+    return any(block.identical >= 0.9 for block in (e.weights or ())[:-1])
+
+
+def _watched(e: Evidence) -> bool:
+    """Whether a copy was trained on for long enough to say that the run makes no progress."""
+    return e.continuation is None or e.continuation.steps >= LONG_ENOUGH * min(e.updates, 300)
+
+
 def _settles_lower(e: Evidence, c: Continuation) -> float:
     """How far the run, trained on, settles below where it stands: beyond three times its scatter there."""
     drop = c.losses[0] - c.later
-    if e.reference is not None and c.later > e.reference + SUBSTANTIAL * e.scale:
+    if e.reference is not None and c.later > e.reference + SUBSTANTIAL * e.room:
         return 0.0
+    if c.shift is not None and c.shift < 2.5 and e.updates >= LEARNED_NOTHING:
+        return 0.0  # one loss of many that go up and down
     constant = e.level.baseline
     if constant is not None and c.later > constant - MATERIAL * e.scale and e.updates >= LEARNED_NOTHING:
         return 0.0  # a hundred updates, and still no better than one answer for all
@@ -109,22 +140,39 @@ def _least_progress(e: Evidence) -> float:
 
 def _is_recovery(e: Evidence, trend: Trend) -> bool:
     """Whether the loss only comes back from a rise of the run's own making: it ends well above its start."""
-    return e.reference is not None and trend.end > e.reference + SUBSTANTIAL * e.scale
+    return e.reference is not None and trend.end > e.reference + SUBSTANTIAL * e.room
 
 
 def at_rest(e: Evidence) -> bool:
     """Whether the loss makes no progress, and was watched for long enough to say so; a point without a run is."""
-    if e.continuation is not None and e.continuation.steps < LONG_ENOUGH * min(e.updates, 300):
-        return False
-    return healthy(e) is None
+    return _watched(e) and healthy(e) is None
+
+
+def accusable(e: Evidence) -> bool:
+    """Whether a cause may be looked for: at rest, or at a crawl, or with a flaw that progress does not excuse."""
+    return _watched(e) and (healthy(e) is None or crawls(e) or flawed(e))
 
 
 def beyond_own_fall(e: Evidence, fork: Fork) -> float:
-    """A fork's gain against what the run itself may have gained in as many updates, its noise included."""
-    if e.continuation is None or e.continuation.broke:
+    """A fork's gain against what the run itself may have gained in as many updates, its noise included.
+
+    Of a run that falls, at a crawl, much more is asked.
+    """
+    c = e.continuation
+    if c is None or c.broke:
         return math.inf
-    own = e.continuation.losses[0] - e.continuation.later + e.continuation.scatter
+    if math.isinf(fork.gain):
+        return 3.0
+    if healthy(e) is not None:
+        times = OUTDONE if crawls(e) else 1.5
+        return min(fork.gain / max(times * c.fall, 1e-300), fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
+    own = c.losses[0] - c.later + c.scatter
     return fork.gain / (1.5 * own) if own > 0 else math.inf
+
+
+def worth(e: Evidence) -> float:
+    """The least gain that is worth an action, in units of the loss."""
+    return max((WORTH if e.stochastic else MATERIAL) * e.scale, 1e-300)
 
 
 def benefit(e: Evidence, fork: Fork) -> float:
@@ -133,7 +181,7 @@ def benefit(e: Evidence, fork: Fork) -> float:
         return 0.0
     if math.isinf(fork.gain):
         return 3.0
-    material = fork.gain / (MATERIAL * e.scale) if e.scale > 0 else math.inf
+    material = fork.gain / worth(e) if e.scale > 0 else math.inf
     noise = fork.gain / (STANDARD_ERRORS * fork.error) if fork.error > 0 else math.inf
     if fork.wins >= 11 / 12:
         # below the control at 11 of 12 checkpoints: probability 0.003 by chance, however wild the control is

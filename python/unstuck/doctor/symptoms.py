@@ -76,16 +76,25 @@ class StepSize:
         peak: the largest that the history holds, or that the schedule had.
         shrunk: median over parameters of the effective step now over that at the start, from accumulated squares; 1
             for rules that forget.
+        moves: mean length of the next updates over the length of a fresh network's θ; None without a network.
+        jumps: the same of the first updates of a fresh network; infinite where one is not finite.
     """
 
     lr: float
     peak: float
     shrunk: float
+    moves: float | None = None
+    jumps: float | None = None
 
     @property
     def left(self) -> float:
         """Share of the largest step that is left."""
         return self.shrunk * (self.lr / self.peak if self.peak > 0 else 1.0)
+
+    @property
+    def stride(self) -> float:
+        """The larger of `moves` and `jumps`; 0 where they are not known."""
+        return max(self.moves or 0.0, self.jumps or 0.0)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from ..train import Trainer
 from . import forks, treatments
 from .evidence import Evidence, Fork
 from .forks import Course
-from .inside import EXHAUSTED, HALF, RAISED, SCALES, VANISHED
+from .inside import EXHAUSTED, HALF, LONG_STRIDE, RAISED, SCALES, VANISHED
 from .layers import network_landscape
 from .objective import Objective
+from .probes import STRIDE
 from .subject import Subject
 
 Made = Trainer | tuple[Trainer, Objective] | None
@@ -72,6 +73,17 @@ def _fresh(fork: Trainer, subject: Subject, evidence: Evidence) -> Made:
     return None if land is None else forks.moved(fork, treatments.fresh_theta(land))
 
 
+def _soft(e: Evidence) -> float:
+    """The factor that makes the first updates of a fresh network a fiftieth of its weights."""
+    stride = 1.0 if e.steps is None else e.steps.jumps or e.steps.stride
+    return STRIDE / min(max(stride, STRIDE), 1e6)
+
+
+def _gentle(fork: Trainer, subject: Subject, evidence: Evidence) -> Made:
+    made = _fresh(fork, subject, evidence)
+    return None if made is None else forks.with_rate(fork, _soft(evidence))
+
+
 TRIALS = (
     Trial(
         "revived",
@@ -102,6 +114,12 @@ TRIALS = (
         _blocked,
         lambda fork, subject, e: treatments.with_normalisation(fork, subject),
         lambda e: "a fresh network with BatchNorm behind every hidden layer",
+    ),
+    Trial(
+        "gentle",
+        lambda e: e.steps is not None and e.steps.stride > WORTH_A_TRY * LONG_STRIDE,
+        lambda fork, subject, e: _gentle(fork, subject, e),
+        lambda e: f"fresh weights and the learning rate multiplied by {_soft(e):.3g}",
     ),
     Trial("fresh", lambda e: _blocked(e) or _start_is_bad(e), _fresh, lambda e: "fresh weights"),
     Trial(
