@@ -29,7 +29,7 @@ def look_at_features(subject: Subject) -> Features | None:
     moving = std > 1e-12 * np.maximum(np.abs(mean), 1e-300)
     if not moving.any():
         return Features(1.0, 0.0, len(std), len(std), 0)
-    typical = float(np.median(std[moving]))
+    typical = float(np.quantile(std[moving], 0.25, method="lower"))
     size = np.maximum(np.where(moving, std, 0.0), np.where(moving, np.abs(mean), 0.0))
     return Features(
         spread=float(std[moving].max()) / typical,

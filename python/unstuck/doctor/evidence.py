@@ -230,6 +230,8 @@ class Evidence:
         escape: a fork that starts beyond the saddle, along the certified direction; its control starts at it.
         push: a fork that starts from the lower loss found close by; its control starts at the flat place.
         restart: a fork that starts from fresh weights; its control is the present loss.
+        elsewhere: the lowest loss that descent with curvature (L-BFGS) reaches from several other starts, looked for
+            where a minimum is certified.
         layers: what every activation of a network does on the data.
         weights: every weight with its gradient, first layer first.
         features: the columns of X.
@@ -237,6 +239,7 @@ class Evidence:
         statistics: running statistics against those of the data.
         generalisation: new data against the training data.
         adaptive: a fork with Adam.
+        newton: descent with curvature (L-BFGS) on the examined samples, from here.
         full_step: a fork with the largest learning rate so far and without accumulated squares.
         clipped: a fork with bounded gradients.
         revived: a fork whose dead units have fresh weights.
@@ -264,6 +267,7 @@ class Evidence:
     escape: Fork | None = None
     push: Fork | None = None
     restart: Fork | None = None
+    elsewhere: Fork | None = None
     layers: tuple[LayerState, ...] | None = None
     weights: tuple[BlockState, ...] | None = None
     features: Features | None = None
@@ -271,6 +275,7 @@ class Evidence:
     statistics: Statistics | None = None
     generalisation: Generalisation | None = None
     adaptive: Fork | None = None
+    newton: Fork | None = None
     full_step: Fork | None = None
     clipped: Fork | None = None
     revived: Fork | None = None
@@ -282,7 +287,7 @@ class Evidence:
     @property
     def treated(self) -> tuple[Fork, ...]:
         """The forks in which a symptom was treated."""
-        tried = (self.adaptive, self.full_step, self.clipped, self.revived, self.standardised)
+        tried = (self.adaptive, self.newton, self.full_step, self.clipped, self.revived, self.standardised)
         return tuple(fork for fork in (*tried, self.normalised, self.fresh, self.gentle) if fork is not None)
 
     @property

@@ -20,6 +20,7 @@ from .evidence import Evidence, Geometry
 from .forks import Course
 from .layers import look_at_layers, look_at_weights
 from .moving import look_at_statistics, look_at_steps, look_at_validation
+from .newton import try_elsewhere, try_newton
 from .subject import Clock, Subject, distance
 from .trials import TRIALS, make_trial
 
@@ -164,9 +165,21 @@ def _try_forks(work: Examination, run: Trainer, control: Course, direction: Arra
             )
     if subject.stochastic and rules.benefits(work.evidence, smaller):
         work.learn(larger_batch=work.measure("larger batch", probes.try_larger_batch, subject, run, control))
+    if _is_steep(work.evidence) and clock.left > 0.0:
+        work.learn(newton=work.measure("L-BFGS", try_newton, subject, control, clock, 0.12 * clock.seconds))
+    if rules.certified_minimum(work.evidence) and clock.left > 0.0:
+        point = work.evidence.geometry
+        loss = work.evidence.level.loss if point is None else point.loss
+        seconds = 0.2 * clock.seconds
+        work.learn(elsewhere=work.measure("other starts", try_elsewhere, subject, run, loss, clock, seconds))
     if rules.judge(work.evidence)[0].cause in (Cause.CONVERGED, Cause.UNDECIDED):
         seconds, level = max(0.1 * clock.seconds, 0.8 * clock.left), work.evidence.level
         work.learn(restart=work.measure("restart", probes.try_restart, subject, run, level, clock, seconds))
+
+
+def _is_steep(evidence: Evidence) -> bool:
+    """Whether the rate already uses a part of what the steepest direction bears, so that a larger one is no way out."""
+    return evidence.stability is not None and evidence.stability.ratio > 0.03
 
 
 def _leave_point(work: Examination, run: Trainer, steps: int, direction: Array | None) -> None:

@@ -32,12 +32,15 @@ EXHAUSTED = 0.05  # of the largest step
 RAISED = 3.0  # a start so many times above a constant answer
 SETTLED = 100  # updates that running statistics may take to follow the data
 COMPARABLE = 0.5  # of the best fork's gain
+SHORT_STRIDE = 1e-3  # of a fresh network's θ, per update
 LONG_STRIDE = 0.3  # of a fresh network's θ, per update
 
 
-def _explains(e: Evidence, fork: Fork) -> float:
+def explains(e: Evidence, fork: Fork) -> float:
     """A fork's gain over half the best of all forks' gains: above 1 it does about as well as anything."""
-    best = max((f.gain for f in e.tried if not f.broke and math.isfinite(f.gain)), default=0.0)
+    # descent with curvature is stronger than any way of training: it explains conditioning, and refutes nothing
+    rivals = [f for f in e.tried if f is not e.newton and not f.broke and math.isfinite(f.gain)]
+    best = max((f.gain for f in rivals), default=0.0)
     if math.isinf(fork.gain):
         return 2.0
     return fork.gain / (COMPARABLE * best) if best > 0 else 0.0
@@ -47,7 +50,7 @@ def _strength(e: Evidence, fork: Fork | None, symptom: float) -> float:
     """The weakest of: the symptom, the treatment's gain over the control, its gain beside the other forks."""
     if fork is None or symptom < 1.0 or not accusable(e):
         return 0.0
-    return min(symptom, benefit(e, fork), beyond_own_fall(e, fork), 1.25 * _explains(e, fork))
+    return min(symptom, benefit(e, fork), beyond_own_fall(e, fork), 1.25 * explains(e, fork))
 
 
 def _finding(cause: Cause, strength: float, symptom: str, fork: Fork | None) -> Finding | None:
@@ -69,6 +72,8 @@ def step_too_small(e: Evidence) -> Finding | None:
     strength = _strength(e, e.larger_lr, min(room, promise))
     if left <= EXHAUSTED and e.full_step is not None and benefit(e, e.full_step) >= 1.0:
         strength *= 0.3  # it was large enough once
+    if e.steps is not None and e.steps.jumps:
+        strength *= min(1.0, SHORT_STRIDE / e.steps.jumps)  # a fresh network would do well with it
     symptom = f"the learning rate {e.stability.lr:.3g} uses {ratio:.2g} of what the curvature bears"
     return _finding(Cause.STEP_TOO_SMALL, strength, symptom, e.larger_lr)
 
@@ -99,15 +104,18 @@ def noise_floor(e: Evidence) -> Finding | None:
 
 def ill_conditioned(e: Evidence) -> Finding | None:
     """One rate is near the limit of the steepest direction, yet rates of their own for each parameter get further."""
-    if e.stability is None or e.adaptive is None or e.geometry is None:
+    fork = _better(e.adaptive, e.newton)
+    if e.stability is None or fork is None or e.geometry is None:
         return None
     room = max(e.stability.ratio / 0.05, 0.0)
     spread = 1.0 if e.features is None else max(e.features.spread, e.features.offset)
-    strength = _strength(e, e.adaptive, room) * (1.0 if spread < SCALES else 0.8)
-    if e.smaller_lr is not None and benefit(e, e.smaller_lr) >= 1.0:
-        strength *= 0.5  # then one rate could serve all
-    symptom = f"the learning rate {e.stability.lr:.3g} already uses {e.stability.ratio:.2g} of what the steepest direction bears"
-    return _finding(Cause.ILL_CONDITIONED, strength, symptom, e.adaptive)
+    strength = _strength(e, fork, room) * (1.0 if spread < SCALES else 0.8)
+    for other in (e.smaller_lr, e.larger_batch):
+        if other is not None and benefit(e, other) >= 1.0:
+            strength *= 0.5  # then one rate could serve all, or noise is in the way
+    used = f"{e.stability.ratio:.2g} of what the steepest direction bears"
+    symptom = f"the learning rate {e.stability.lr:.3g} already uses {used}"
+    return _finding(Cause.ILL_CONDITIONED, strength, symptom, fork)
 
 
 def unscaled_features(e: Evidence) -> Finding | None:
@@ -121,12 +129,13 @@ def unscaled_features(e: Evidence) -> Finding | None:
 
 
 def dead_units(e: Evidence) -> Finding | None:
-    """Half a layer or more is 0 on all data, and reviving its units helps."""
+    """Half a layer or more is 0 on all data, and reviving its units, or all, helps."""
     worst = _worst(e, lambda layer: layer.dead)
+    fork = _better(e.revived, e.fresh)
     if worst is None:
         return None
     symptom = f"{worst.dead:.0%} of {worst.name}'s units are 0 on all data"
-    return _finding(Cause.DEAD_UNITS, _strength(e, e.revived, worst.dead / HALF), symptom, e.revived)
+    return _finding(Cause.DEAD_UNITS, _strength(e, fork, worst.dead / HALF), symptom, fork)
 
 
 def saturated_units(e: Evidence) -> Finding | None:
@@ -140,7 +149,7 @@ def saturated_units(e: Evidence) -> Finding | None:
 
 
 def vanishing_gradient(e: Evidence) -> Finding | None:
-    """The gradient fades by a factor of a thousand from the last weight to the first, and normalisation helps."""
+    """Gradient or signal fade by orders of magnitude between the first layer and the last, and normalisation helps."""
     ends = _ends(e)
     fork = _better(e.normalised, e.fresh)
     if ends is None:
@@ -148,6 +157,10 @@ def vanishing_gradient(e: Evidence) -> Finding | None:
     first, last = ends
     ratio = first.relative / last.relative if last.relative > 0 else 1.0
     symptom = f"relative to the weights, the gradient of {first.name} is {ratio:.2g} times that of {last.name}"
+    signal = signal_left(e)
+    if signal < ratio:
+        ratio = signal
+        symptom = f"what the last hidden layer still tells samples apart by is {ratio:.2g} times that of the first"
     return _finding(Cause.VANISHING_GRADIENT, _strength(e, fork, min(VANISHED / max(ratio, 1e-12), 3.0)), symptom, fork)
 
 
@@ -210,6 +223,12 @@ def _worst(e: Evidence, share: Callable[[LayerState], float]) -> LayerState | No
 def _ends(e: Evidence) -> tuple[BlockState, BlockState] | None:
     """The first and the last weight of a network of at least three."""
     return (e.weights[0], e.weights[-1]) if e.weights is not None and len(e.weights) > 2 else None
+
+
+def signal_left(e: Evidence) -> float:
+    """How much the last hidden layer varies over the samples, against the first; 1 for fewer than three."""
+    spreads = [layer.spread for layer in e.layers or ()]
+    return spreads[-1] / spreads[0] if len(spreads) > 2 and spreads[0] > 0 else 1.0
 
 
 def _better(*forks: Fork | None) -> Fork | None:

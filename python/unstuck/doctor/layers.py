@@ -71,6 +71,8 @@ def _logistic(x: Array) -> Array:
 
 # |φ'| over its largest value, from (z, h, options)
 _SLOPES: dict[str, Callable[[Array, Array, dict[str, float]], Array]] = {
+    "Identity": lambda z, h, o: np.ones_like(z),
+    "LeakyReLU": lambda z, h, o: np.ones_like(z),
     "ReLU": lambda z, h, o: (z > 0).astype(float),
     "ELU": lambda z, h, o: np.where(z > 0, 1.0, np.abs(h + o["alpha"])),
     "Tanh": lambda z, h, o: 1.0 - h**2,

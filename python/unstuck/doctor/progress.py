@@ -111,6 +111,15 @@ def flawed(e: Evidence) -> bool:
     return any(block.identical >= 0.9 for block in (e.weights or ())[:-1])
 
 
+def worthless(e: Evidence) -> bool:
+    """Whether after a hundred updates and more the network is no better than a constant answer, nor soon will be."""
+    constant, c = e.level.baseline, e.continuation
+    if constant is None or e.updates < LEARNED_NOTHING or (c is not None and c.broke):
+        return False
+    ahead = c.later if c is not None else e.level.loss
+    return ahead > constant - MATERIAL * e.room
+
+
 def _watched(e: Evidence) -> bool:
     """Whether a copy was trained on for long enough to say that the run makes no progress."""
     return e.continuation is None or e.continuation.steps >= LONG_ENOUGH * min(e.updates, 300)
@@ -123,9 +132,8 @@ def _settles_lower(e: Evidence, c: Continuation) -> float:
         return 0.0
     if c.shift is not None and c.shift < 2.5 and e.updates >= LEARNED_NOTHING:
         return 0.0  # one loss of many that go up and down
-    constant = e.level.baseline
-    if constant is not None and c.later > constant - MATERIAL * e.scale and e.updates >= LEARNED_NOTHING:
-        return 0.0  # a hundred updates, and still no better than one answer for all
+    if worthless(e):
+        return 0.0
     return min(drop / max(3 * c.scatter, 1e-300), drop / _least_progress(e))
 
 
@@ -150,7 +158,7 @@ def at_rest(e: Evidence) -> bool:
 
 def accusable(e: Evidence) -> bool:
     """Whether a cause may be looked for: at rest, or at a crawl, or with a flaw that progress does not excuse."""
-    return _watched(e) and (healthy(e) is None or crawls(e) or flawed(e))
+    return _watched(e) and (healthy(e) is None or crawls(e) or flawed(e) or worthless(e))
 
 
 def beyond_own_fall(e: Evidence, fork: Fork) -> float:
@@ -164,6 +172,10 @@ def beyond_own_fall(e: Evidence, fork: Fork) -> float:
     if math.isinf(fork.gain):
         return 3.0
     if healthy(e) is not None:
+        if worthless(e):
+            # half the way from the control down to a constant answer, which the run itself does not reach
+            way = 0.5 * (fork.control - (e.level.baseline or 0.0))
+            return fork.gain / max(way, SUBSTANTIAL * e.room)
         times = OUTDONE if crawls(e) else 1.5
         return min(fork.gain / max(times * c.fall, 1e-300), fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
     own = c.losses[0] - c.later + c.scatter

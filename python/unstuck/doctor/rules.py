@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..critical import Verdict
 from .causes import Cause
 from .evidence import Evidence, Fork, Geometry, Stability
-from .inside import INSIDE, LONG_STRIDE
+from .inside import INSIDE, LONG_STRIDE, explains
 from .progress import (
     MATERIAL,
     MOST_CONFIDENT,
@@ -32,6 +32,7 @@ from .progress import (
     not_finite,
     sure,
     worth,
+    worthless,
 )
 
 __all__ = ["RULES", "Finding", "Rule", "benefits", "is_settled", "judge", "not_finite", "rests_at_bound"]
@@ -59,7 +60,7 @@ def is_settled(evidence: Evidence) -> bool:
     found = healthy(evidence)
     if found is None or not_finite(evidence) is not None:
         return not_finite(evidence) is not None
-    if crawls(evidence) or flawed(evidence):
+    if crawls(evidence) or flawed(evidence) or worthless(evidence):
         return False
     return evidence.continuation is not None or found.confidence >= BEYOND_DOUBT
 
@@ -84,12 +85,15 @@ def step_too_large(e: Evidence) -> Finding | None:
     # where noise cannot be the reason, a smaller step that helps is proof enough
     quiet = not e.stochastic or (e.larger_batch is not None and noise < 0.25)
     why = max(ratio / least, risen, stride, 1.25 if quiet else 0.0)
-    strength = min(why, benefit(e, e.smaller_lr), _beyond_crawl(e, e.smaller_lr))
+    # another start is no rival: it forgets what the rate has spoilt
+    there = replace(e, fresh=None, normalised=None, gentle=None)
+    strength = min(why, benefit(e, e.smaller_lr), _beyond_crawl(e, e.smaller_lr), 1.25 * explains(there, e.smaller_lr))
     best, gentle = e.smaller_lr, e.gentle
     if gentle is not None:
         # what another start gains at the same rate is not the rate's doing
-        same = 0.0 if e.fresh is None or e.fresh.broke else max(e.fresh.gain, 0.0)
-        anew = min(stride, benefit(e, gentle), _beyond_crawl(e, gentle), gentle.gain / max(2.0 * same, 1e-300))
+        same = math.inf if e.fresh is None or e.fresh.broke else e.fresh.loss
+        lower = (same - gentle.loss) / max(SUBSTANTIAL * e.room, 1e-300)
+        anew = min(stride, benefit(e, gentle), _beyond_crawl(e, gentle), lower)
         if anew > strength:
             strength, best = anew, gentle
     if strength < 1.0:
@@ -165,7 +169,7 @@ def flat_saddle(e: Evidence) -> Finding | None:
 def local_minimum(e: Evidence) -> Finding | None:
     """A certified minimum above the stated target, or above what another start reaches."""
     g = e.geometry
-    if g is None or g.verdict is not Verdict.LOCAL_MINIMUM or g.at_lower_bound or not at_rest(e):
+    if g is None or not certified_minimum(e) or rests_at_bound(e) or not at_rest(e):
         return None
     if e.smaller_lr is not None and benefit(e, e.smaller_lr) >= 1.0:
         return None  # the run does not sit in the minimum, it hovers above it
@@ -176,11 +180,25 @@ def local_minimum(e: Evidence) -> Finding | None:
     if target is not None:
         above = g.loss > target
         return Finding(Cause.LOCAL_MINIMUM, 0.95, f"{reason}, above the target {target:.4g}") if above else None
-    if e.restart is not None:
-        gain, least = g.loss - e.restart.loss, max(SUBSTANTIAL * e.scale, STANDARD_ERRORS * e.restart.error, 1e-300)
+    for other in (e.elsewhere, e.restart):
+        if other is None or other.broke:
+            continue
+        gain, least = g.loss - other.loss, max(SUBSTANTIAL * e.scale, STANDARD_ERRORS * other.error, 1e-300)
         if gain > least:
-            return Finding(Cause.LOCAL_MINIMUM, sure(gain / least), f"{reason}, and {helped(e.restart)}")
+            return Finding(Cause.LOCAL_MINIMUM, sure(gain / least), f"{reason}, and {helped(other)}")
     return None
+
+
+def certified_minimum(e: Evidence) -> bool:
+    """Whether every curvature is certified to be positive.
+
+    A curvature that is positive and yet counts as flat is one where no lower loss was found close by, either.
+    """
+    g = e.geometry
+    if g is None or g.verdict is Verdict.LOCAL_MINIMUM:
+        return g is not None
+    nothing_lower = e.descent is not None and not e.descent.verified
+    return g.verdict is Verdict.DEGENERATE and g.lambda_min[0] > 0.0 and not g.kink and nothing_lower
 
 
 def rests_at_bound(e: Evidence) -> bool:
@@ -217,6 +235,8 @@ def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
     best = max(possible / 3, g.gradient_decrease / worth(e), *(benefit(e, fork) for fork in tried))
     if e.restart is not None:
         best = max(best, 0.5 * benefit(e, e.restart))
+    if e.elsewhere is not None and certified_minimum(e):
+        best = max(best, 0.5 * benefit(e, e.elsewhere))
     if best >= 1.0:
         return None
     least = WORTH if e.stochastic else MATERIAL
@@ -232,7 +252,7 @@ def _no_better_than_a_constant(e: Evidence) -> bool:
 
 def _nothing_to_learn(e: Evidence, g: Geometry) -> bool:
     """A certified minimum, or another start, trained for long enough, that does not get below a constant either."""
-    if g.verdict is Verdict.LOCAL_MINIMUM:
+    if certified_minimum(e):
         return True
     r = e.restart
     return r is not None and not r.broke and r.steps >= 600 and r.gain < worth(e)

@@ -53,8 +53,8 @@ class Features:
     """The columns of X.
 
     Attributes:
-        spread: largest standard deviation over the median one, constant columns left out.
-        offset: largest |mean| over the median standard deviation.
+        spread: largest standard deviation over the lower quartile, constant columns left out.
+        offset: largest |mean| over the lower quartile of the standard deviations.
         constant: columns that never change.
         columns: all columns.
         widest: the column of the largest standard deviation or mean.
@@ -76,7 +76,7 @@ class StepSize:
         peak: the largest that the history holds, or that the schedule had.
         shrunk: median over parameters of the effective step now over that at the start, from accumulated squares; 1
             for rules that forget.
-        moves: mean length of the next updates over the length of a fresh network's θ; None without a network.
+        moves: length of the longest of the next updates over the length of a fresh network's θ; None without a network.
         jumps: the same of the first updates of a fresh network; infinite where one is not finite.
     """
 

@@ -77,10 +77,10 @@ def revived(subject: Subject) -> Array | None:
     return theta if changed else None
 
 
-def fresh_theta(land: NetworkLandscape) -> Array:
-    """Weights of another start by He's rule (normalisations at 1 and 0), whatever the network's own initialiser."""
+def fresh_theta(land: NetworkLandscape, other: int = 1) -> Array:
+    """Weights of another start as torch's layers have (normalisations at 1 and 0), whatever the network's own were."""
     layers, shape = land.net.layers, land.net.input_shape
-    seed = land.net.seed + 1
+    seed = (land.net.seed + other) % 2**63
     return nn.Network(*map(_plain, layers), input_shape=shape, seed=seed, dtype=land.dtype, init="torch").theta.copy()
 
 

@@ -9,7 +9,7 @@ from ..train import Trainer
 from . import forks, treatments
 from .evidence import Evidence, Fork
 from .forks import Course
-from .inside import EXHAUSTED, HALF, LONG_STRIDE, RAISED, SCALES, VANISHED
+from .inside import EXHAUSTED, HALF, LONG_STRIDE, RAISED, SCALES, VANISHED, signal_left
 from .layers import network_landscape
 from .objective import Objective
 from .probes import STRIDE
@@ -65,7 +65,12 @@ def _start_is_bad(e: Evidence) -> bool:
 
 
 def _blocked(e: Evidence) -> bool:
-    return _share(e, "saturated") > WORTH_A_TRY * HALF or _fade(e) < VANISHED / WORTH_A_TRY
+    fade = min(_fade(e), signal_left(e))
+    return _share(e, "saturated") > WORTH_A_TRY * HALF or fade < VANISHED / WORTH_A_TRY
+
+
+def _dies(e: Evidence) -> bool:
+    return _share(e, "dead") > WORTH_A_TRY * HALF
 
 
 def _fresh(fork: Trainer, subject: Subject, evidence: Evidence) -> Made:
@@ -87,7 +92,7 @@ def _gentle(fork: Trainer, subject: Subject, evidence: Evidence) -> Made:
 TRIALS = (
     Trial(
         "revived",
-        lambda e: _share(e, "dead") > WORTH_A_TRY * HALF,
+        _dies,
         lambda fork, subject, e: treatments.with_revived_units(fork, subject),
         lambda e: "fresh weights for the dead units",
     ),
@@ -118,10 +123,10 @@ TRIALS = (
     Trial(
         "gentle",
         lambda e: e.steps is not None and e.steps.stride > WORTH_A_TRY * LONG_STRIDE,
-        lambda fork, subject, e: _gentle(fork, subject, e),
+        _gentle,
         lambda e: f"fresh weights and the learning rate multiplied by {_soft(e):.3g}",
     ),
-    Trial("fresh", lambda e: _blocked(e) or _start_is_bad(e), _fresh, lambda e: "fresh weights"),
+    Trial("fresh", lambda e: _blocked(e) or _start_is_bad(e) or _dies(e), _fresh, lambda e: "fresh weights"),
     Trial(
         "adaptive",
         lambda e: e.stability is not None and e.stability.rule == "SGD" and e.stability.ratio > 0.03,

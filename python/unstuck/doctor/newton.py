@@ -1,0 +1,77 @@
+"""Descent with curvature: what L-BFGS reaches on the examined samples, from here and from other starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UnstuckError
+from ..train import Trainer
+from .evidence import Fork
+from .forks import Course
+from .objective import Objective
+from .subject import Clock, Subject
+from .treatments import fresh_theta, network_landscape
+
+Array = NDArray[Any]
+
+MEMORY = 20  # pairs that curvature is estimated from
+FEWEST, MOST = 30, 1000  # gradients
+STARTS = 8
+
+
+def try_newton(subject: Subject, control: Course, clock: Clock, seconds: float) -> Fork | None:
+    """L-BFGS from θ, for at most as many gradients as the control has updates. Cost: `seconds`, about."""
+    most = int(min(max(_affordable(subject, clock, seconds), FEWEST), MOST, control.steps))
+    loss, used = descend(subject.curved, subject.theta, most)
+    if subject.curved.samples != subject.objective.samples or not np.isfinite(loss):
+        return None
+    theirs = np.inf if control.broke else float(control.later.mean())
+    return Fork(used, loss, theirs, 0.0, float(loss < theirs), f"{used} steps of L-BFGS on all data")
+
+
+def try_elsewhere(subject: Subject, run: Trainer, loss: float, clock: Clock, seconds: float) -> Fork | None:
+    """The lowest of several other starts; None without a network. Cost: `seconds`, about."""
+    land = network_landscape(subject.land)
+    if land is None:
+        return None
+    most = int(min(max(_affordable(subject, clock, seconds) / STARTS, FEWEST), MOST))
+    began, found = clock.elapsed, []
+    for i in range(STARTS):
+        if i > 1 and clock.elapsed - began > seconds:
+            break
+        found.append(descend(subject.curved, fresh_theta(land, 1 + i), most)[0])
+    best = min(found)
+    if not np.isfinite(best):
+        return None
+    change = f"the best of {len(found)} fresh starts and L-BFGS"
+    return Fork(most, best, loss, 0.0, float(best < loss), change)
+
+
+def descend(objective: Objective, theta: Array, most: int) -> tuple[float, int]:
+    """(the loss that L-BFGS comes to, gradients used). Stops early where the line search finds nothing lower."""
+    from scipy.optimize import minimize
+
+    lowest = [np.inf]
+
+    def value(x: Array) -> tuple[float, Array]:
+        loss, gradient = objective.gradient(x.astype(theta.dtype))
+        if not (np.isfinite(loss) and np.isfinite(gradient).all()):
+            return 1e100, np.zeros_like(x)
+        lowest[0] = min(lowest[0], loss)
+        return loss, gradient.astype(np.float64)
+
+    options = {"maxfun": most, "maxiter": most, "maxcor": MEMORY, "ftol": 0.0, "gtol": 0.0}
+    try:
+        used = minimize(value, theta.astype(np.float64), jac=True, method="L-BFGS-B", options=options).nfev
+    except UnstuckError:
+        return np.inf, 0
+    return float(lowest[0]), int(used)
+
+
+def _affordable(subject: Subject, clock: Clock, seconds: float) -> float:
+    began = clock.elapsed
+    subject.curved.gradient(subject.theta)
+    return seconds / max(clock.elapsed - began, 1e-7)
