@@ -40,8 +40,8 @@ class Fork:
 
     Attributes:
         steps: updates made in each.
-        loss: mean loss of the fork over the later half of the checkpoints.
-        control: mean loss of the control over the same checkpoints.
+        loss: median loss of the fork over the later half of the checkpoints.
+        control: median loss of the control over the same checkpoints.
         error: standard error of the difference, from its scatter over those checkpoints; never below rounding.
         wins: share of those checkpoints at which the fork lies below the control.
         change: what was changed, in words.

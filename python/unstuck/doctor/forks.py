@@ -92,16 +92,20 @@ def follow(subject: Subject, fork: Trainer, steps: int, objective: Objective | N
 
 
 def compare(subject: Subject, fork: Course, control: Course, change: str) -> Fork:
-    """A fork against its control over the same checkpoints.
+    """A fork against its control over the same checkpoints: by medians, which single spikes do not move.
 
-    The standard error of the mean difference is widened by the first autocorrelation of the differences; it never
-    falls below the rounding of the losses.
+    The standard error is that of the mean difference, outliers drawn in to three scaled median deviations, widened by
+    the first autocorrelation of the differences; it never falls below the rounding of the losses.
     """
-    mine, theirs = _mean_later(fork), _mean_later(control)
+    mine, theirs = _typical(fork), _typical(control)
     curves = tuple(fork.losses.tolist()), tuple(control.losses.tolist())
     if fork.broke or control.broke:
         return Fork(fork.steps, mine, theirs, 0.0, float(mine < theirs), change, fork.broke, *curves)
     difference = control.later - fork.later
+    middle = float(np.median(difference))
+    reach = 3 * 1.4826 * float(np.median(np.abs(difference - middle)))
+    if reach > 0.0:
+        difference = np.clip(difference, middle - reach, middle + reach)
     rest = difference - difference.mean()
     power = float(rest @ rest)
     correlation = min(max(float(rest[1:] @ rest[:-1]) / power, 0.0), 0.8) if power > 0 else 0.0
@@ -111,8 +115,8 @@ def compare(subject: Subject, fork: Course, control: Course, change: str) -> For
     return Fork(fork.steps, mine, theirs, max(error, float(grain.max())), wins, change, False, *curves)
 
 
-def _mean_later(course: Course) -> float:
-    return math.inf if course.broke else float(course.later.mean())
+def _typical(course: Course) -> float:
+    return math.inf if course.broke else float(np.median(course.later))
 
 
 def with_rate(fork: Trainer, factor: float) -> Trainer:

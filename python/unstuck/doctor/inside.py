@@ -15,6 +15,7 @@ from .evidence import Evidence, Fork
 from .progress import (
     MATERIAL,
     SUBSTANTIAL,
+    WORTH,
     Finding,
     accusable,
     benefit,
@@ -108,12 +109,14 @@ def ill_conditioned(e: Evidence) -> Finding | None:
     if e.stability is None or fork is None or e.geometry is None:
         return None
     room = max(e.stability.ratio / 0.05, 0.0)
-    spread = 1.0 if e.features is None else max(e.features.spread, e.features.offset)
-    strength = _strength(e, fork, room) * (1.0 if spread < SCALES else 0.8)
+    strength = _strength(e, fork, room)
     for other in (e.smaller_lr, e.larger_batch):
         if other is not None and benefit(e, other) >= 1.0:
             strength *= 0.5  # then one rate could serve all, or noise is in the way
     used = f"{e.stability.ratio:.2g} of what the steepest direction bears"
+    strength = min(strength, fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
+    if _has_a_symptom(e):
+        strength *= 0.6  # which, where its treatment helps, says more
     symptom = f"the learning rate {e.stability.lr:.3g} already uses {used}"
     return _finding(Cause.ILL_CONDITIONED, strength, symptom, fork)
 
@@ -205,7 +208,10 @@ def stale_statistics(e: Evidence) -> Finding | None:
     if e.updates < SETTLED:
         return None  # running statistics start from nothing
     gap, mended = s.evaluation - s.training, s.evaluation - s.recomputed
-    least = max(SUBSTANTIAL * e.scale, 0.25 * abs(s.training), 1e-300)
+    # a tenth of the whole, or half of what was learned so far where that is little
+    learned = 0.0 if e.reference is None else max(e.reference - s.training, 0.0)
+    most = max(SUBSTANTIAL * e.scale, 0.25 * abs(s.training))
+    least = max(min(most, max(0.5 * learned, WORTH * e.scale)), 1e-300)
     strength = min(gap / least, mended / (0.5 * gap) if gap > 0 else 0.0)
     if strength < 1.0:
         return None
@@ -214,6 +220,15 @@ def stale_statistics(e: Evidence) -> Finding | None:
         f"statistics of these samples it gives {s.recomputed:.4g}"
     )
     return Finding(Cause.STALE_STATISTICS, sure(1.5 * strength), reason)
+
+
+def _has_a_symptom(e: Evidence) -> bool:
+    """Whether features, layers or weights look like a more special cause of slow descent."""
+    spread = 1.0 if e.features is None else max(e.features.spread, e.features.offset)
+    idle = max((max(layer.dead, layer.saturated) for layer in e.layers or ()), default=0.0)
+    ends = _ends(e)
+    fade = ends[0].relative / ends[1].relative if ends is not None and ends[1].relative > 0 else 1.0
+    return spread >= SCALES or idle >= HALF or min(fade, signal_left(e)) <= VANISHED
 
 
 def _worst(e: Evidence, share: Callable[[LayerState], float]) -> LayerState | None:

@@ -28,7 +28,7 @@ def try_newton(subject: Subject, control: Course, clock: Clock, seconds: float) 
     loss, used = descend(subject.curved, subject.theta, most)
     if subject.curved.samples != subject.objective.samples or not np.isfinite(loss):
         return None
-    theirs = np.inf if control.broke else float(control.later.mean())
+    theirs = np.inf if control.broke else float(np.median(control.later))
     return Fork(used, loss, theirs, 0.0, float(loss < theirs), f"{used} steps of L-BFGS on all data")
 
 

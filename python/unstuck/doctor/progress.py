@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 
 from .causes import Cause
@@ -74,7 +75,10 @@ def _goes_on(e: Evidence) -> bool:
     c = e.continuation
     if c is None or c.broke or c.trend is None or c.steps < LONG_ENOUGH * min(e.updates, 300):
         return True
-    return c.trend.falling or c.trend.z < -1.0
+    # at the edge of stability the loss goes up and down, and down in the long run: its floor tells
+    floor = statistics.quantiles(c.losses[len(c.losses) // 2 + 1 :], n=4)[0]
+    sinks = not e.stochastic and c.losses[0] - floor > _least_progress(e)
+    return c.trend.falling or c.trend.z < -1.0 or sinks
 
 
 def sure(ratio: float) -> float:

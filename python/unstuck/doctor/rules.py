@@ -45,8 +45,8 @@ def judge(evidence: Evidence, rules: Sequence[Rule] | None = None) -> list[Findi
     """All findings, most confident first; UNDECIDED takes what confidence the best one leaves."""
     found = [finding for rule in rules or RULES if (finding := rule(evidence)) is not None]
     if any(not finding.cause.healthy and finding.confidence >= 0.5 for finding in found):
-        # who accuses a run that falls has shown that it crawls, or a flaw
-        found = [replace(f, confidence=0.4 * f.confidence) if f.cause is Cause.HEALTHY else f for f in found]
+        # who accuses a run that falls, or rests low, has shown a crawl, a flaw or what evaluation does not see
+        found = [replace(f, confidence=0.4 * f.confidence) if f.cause.healthy else f for f in found]
     best = max((finding.confidence for finding in found), default=0.0)
     found.append(Finding(Cause.UNDECIDED, max(1.0 - best, 0.01), _open_question(evidence)))
     return sorted(found, key=lambda finding: -finding.confidence)
@@ -171,8 +171,9 @@ def local_minimum(e: Evidence) -> Finding | None:
     g = e.geometry
     if g is None or not certified_minimum(e) or rests_at_bound(e) or not at_rest(e):
         return None
-    if e.smaller_lr is not None and benefit(e, e.smaller_lr) >= 1.0:
-        return None  # the run does not sit in the minimum, it hovers above it
+    anew = (e.fresh, e.gentle, e.normalised)
+    if any(benefit(e, fork) >= 1.0 for fork in e.tried if fork not in anew):
+        return None  # the run does not sit in the minimum: it hovers above it, or creeps along a valley towards it
     reason = f"every curvature is certified above {g.lambda_min[0]:.3g} at loss {g.loss:.4g}"
     if g.distance:
         reason += f", {g.distance:.3g} from where the run stands"
@@ -227,7 +228,8 @@ def converged(e: Evidence) -> Finding | None:
 
 def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
     """No fork gains more than 1 % of the scale, none could well have, and the gradient promises less."""
-    tried = e.tried
+    # of noisy data, descent with curvature learns the noise, too
+    tried = [fork for fork in e.tried if fork is not e.newton or not e.stochastic]
     if not tried or (_no_better_than_a_constant(e) and not _nothing_to_learn(e, g)):
         return None
     # a gain that is worth an action, or one of three times as much that its noise leaves open

@@ -110,17 +110,16 @@ def on_standardised_features(fork: Trainer, subject: Subject) -> tuple[Trainer, 
 
 
 def with_normalisation(fork: Trainer, subject: Subject) -> tuple[Trainer, Objective] | None:
-    """A fresh network with BatchNorm behind every hidden Linear; None where there is one already, or no place."""
+    """A fresh network with BatchNorm behind every hidden Linear and Conv2d; None with one already, or no place."""
     land = network_landscape(subject.land)
-    if land is None or any(
-        not isinstance(layer, (nn.Linear, nn.Flatten)) and layer.kind not in _SMOOTH for layer in land.net.layers
-    ):
+    if land is None or any(layer.kind not in _PLAIN for layer in land.net.layers):
         return None
     layers: list[Any] = []
     for i, layer in enumerate(land.net.layers):
         layers.append(_plain(layer))
-        if isinstance(layer, nn.Linear) and i < len(land.net.layers) - 1:
-            layers.append(nn.BatchNorm(layer.out_features))
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and i < len(land.net.layers) - 1:
+            width = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+            layers.append(nn.BatchNorm(width))
     net = nn.Network(*layers, input_shape=land.net.input_shape, seed=land.net.seed + 1, dtype=land.dtype)
     if len(layers) == len(land.net.layers) or (not fork.sampler.full and fork.batch_size < 8):
         return None
@@ -138,7 +137,10 @@ def with_normalisation(fork: Trainer, subject: Subject) -> tuple[Trainer, Object
     return _elsewhere(fork, subject, twin, net.theta.copy())
 
 
-_SMOOTH = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Tanh", "Sigmoid", "Softplus", "Identity")
+_PLAIN = (
+    *("Linear", "Conv2d", "Flatten", "MaxPool2d", "AvgPool2d", "Dropout"),
+    *("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Tanh", "Sigmoid", "Softplus", "Identity"),
+)
 
 
 def _elsewhere(fork: Trainer, subject: Subject, twin: NetworkLandscape, theta: Array) -> tuple[Trainer, Objective]:
