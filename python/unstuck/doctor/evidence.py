@@ -298,10 +298,11 @@ class Evidence:
 
     @property
     def room(self) -> float:
-        """From the loss that no run should stand above down to the lower bound; `scale` where one is not known."""
-        if self.reference is None or self.level.lower_bound is None:
+        """From a constant answer's loss, else the first, down to the lower bound; `scale` where one is not known."""
+        highest = self.level.start if self.level.baseline is None else self.level.baseline
+        if highest is None or self.level.lower_bound is None:
             return self.scale
-        return max(self.reference - self.level.lower_bound, 1e-300)
+        return max(highest - self.level.lower_bound, 1e-300)
 
     @property
     def reference(self) -> float | None:

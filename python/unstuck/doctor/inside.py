@@ -75,6 +75,9 @@ def step_too_small(e: Evidence) -> Finding | None:
         strength *= 0.3  # it was large enough once
     if e.steps is not None and e.steps.jumps:
         strength *= min(1.0, SHORT_STRIDE / e.steps.jumps)  # a fresh network would do well with it
+    scaled = e.standardised
+    if scaled is not None and e.features is not None and e.features.worst >= SCALES and benefit(e, scaled) >= 1.0:
+        strength *= min(1.0, 0.6 * e.larger_lr.gain / scaled.gain)  # it is small because a column is large
     symptom = f"the learning rate {e.stability.lr:.3g} uses {ratio:.2g} of what the curvature bears"
     return _finding(Cause.STEP_TOO_SMALL, strength, symptom, e.larger_lr)
 
@@ -126,8 +129,8 @@ def unscaled_features(e: Evidence) -> Finding | None:
     if e.features is None:
         return None
     f = e.features
-    strength = _strength(e, e.standardised, max(f.spread, f.offset) / SCALES)
-    symptom = f"column {f.widest} of X is {max(f.spread, f.offset):.3g} times as large as a typical one varies"
+    strength = _strength(e, e.standardised, f.worst / SCALES)
+    symptom = f"column {f.widest} of X is {f.worst:.3g} times as large as a typical one varies"
     return _finding(Cause.UNSCALED_FEATURES, strength, symptom, e.standardised)
 
 
@@ -185,7 +188,7 @@ def bad_initialisation(e: Evidence) -> Finding | None:
     level, hidden = e.level, (e.weights or ())[:-1]
     alike = max((block.identical for block in hidden), default=0.0)
     raised = 0.0
-    scaled = e.features is None or max(e.features.spread, e.features.offset) < SCALES
+    scaled = e.features is None or e.features.worst < SCALES
     if scaled and level.start is not None and level.baseline is not None and level.baseline > 0:
         raised = level.start / level.baseline
     symptom = (
@@ -224,7 +227,7 @@ def stale_statistics(e: Evidence) -> Finding | None:
 
 def _has_a_symptom(e: Evidence) -> bool:
     """Whether features, layers or weights look like a more special cause of slow descent."""
-    spread = 1.0 if e.features is None else max(e.features.spread, e.features.offset)
+    spread = 1.0 if e.features is None else e.features.worst
     idle = max((max(layer.dead, layer.saturated) for layer in e.layers or ()), default=0.0)
     ends = _ends(e)
     fade = ends[0].relative / ends[1].relative if ends is not None and ends[1].relative > 0 else 1.0

@@ -19,12 +19,12 @@ from .evidence import Continuation, Fork, Level, Stability
 from .forks import Course
 from .subject import Clock, Subject, distance
 from .symptoms import StepSize
+from .treatments import STRIDE
 from .trend import Trend, has_stalled, measure_trend, shift_of, still_lower, trend_of_levels
 
 Array = NDArray[Any]
 
 FEWEST_PRODUCTS, MOST_PRODUCTS = 60, 1000
-STRIDE = 0.02  # of a fresh network's θ: an update that any network bears
 
 
 def measure_level(subject: Subject, target: float | None) -> Level:

@@ -184,7 +184,10 @@ def local_minimum(e: Evidence) -> Finding | None:
     for other in (e.elsewhere, e.restart):
         if other is None or other.broke:
             continue
-        gain, least = g.loss - other.loss, max(SUBSTANTIAL * e.scale, STANDARD_ERRORS * other.error, 1e-300)
+        # a tenth of the whole, or a quarter of what can be learned where that is little
+        room = math.inf if e.level.baseline is None else max(e.level.baseline - other.loss, 0.0)
+        least = max(min(SUBSTANTIAL * e.scale, 0.25 * room), MATERIAL * e.scale, STANDARD_ERRORS * other.error, 1e-300)
+        gain = g.loss - other.loss
         if gain > least:
             return Finding(Cause.LOCAL_MINIMUM, sure(gain / least), f"{reason}, and {helped(other)}")
     return None
@@ -234,7 +237,7 @@ def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
         return None
     # a gain that is worth an action, or one of three times as much that its noise leaves open
     possible = max(fork.gain + fork.error for fork in tried if not fork.broke or fork.gain < 0) / worth(e)
-    best = max(possible / 3, g.gradient_decrease / worth(e), *(benefit(e, fork) for fork in tried))
+    best = max(possible / 3, g.gradient_decrease / worth(e), *(_doubt(e, fork) for fork in tried))
     if e.restart is not None:
         best = max(best, 0.5 * benefit(e, e.restart))
     if e.elsewhere is not None and certified_minimum(e):
@@ -244,6 +247,14 @@ def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
     least = WORTH if e.stochastic else MATERIAL
     reason = f"the loss rests at {e.level.loss:.4g}, and none of {len(tried)} forks lowers it by {least:.0%}"
     return Finding(Cause.CONVERGED, min(1.0 - 0.5 * best**2, MOST_CONFIDENT), reason)
+
+
+def _doubt(e: Evidence, fork: Fork) -> float:
+    """How much a fork speaks against convergence: as much as it would accuse."""
+    found = benefit(e, fork)
+    if fork in (e.full_step, e.adaptive, e.newton):
+        found = min(found, fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
+    return found
 
 
 def _no_better_than_a_constant(e: Evidence) -> bool:

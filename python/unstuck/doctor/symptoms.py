@@ -66,6 +66,11 @@ class Features:
     columns: int
     widest: int
 
+    @property
+    def worst(self) -> float:
+        """The larger of `spread` and `offset`."""
+        return max(self.spread, self.offset)
+
 
 @dataclass(frozen=True)
 class StepSize:

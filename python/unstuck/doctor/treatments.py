@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from .. import nn, optim
 from ..curvature.stability import steepest
 from ..network_landscape import NetworkLandscape
-from ..train import Trainer
+from ..train import Trainer, gradient_norm
 from .data import standardised
 from .forks import moved
 from .layers import examined_inputs, network_landscape
@@ -20,6 +21,7 @@ from .subject import Subject
 Array = NDArray[Any]
 
 ADAM_RATE = 1e-3
+STRIDE = 0.02  # of a fresh network's θ: an update that any network bears
 
 
 def with_adam(fork: Trainer, lr: float = ADAM_RATE) -> Trainer:
@@ -92,20 +94,27 @@ def _plain(layer: Any) -> Any:
     return replace(layer, init=None) if "init" in known else layer
 
 
-def on_standardised_features(fork: Trainer, subject: Subject) -> tuple[Trainer, Objective] | None:
-    """The same function of standardised columns, trained on with the same optimizer from its start.
+def on_standardised_features(fork: Trainer, subject: Subject, anew: bool) -> tuple[Trainer, Objective] | None:
+    """The same function of standardised columns, or fresh weights (`anew`), trained on with the same optimizer.
 
-    SGD gets half the rate that the curvature bears there: its own was bounded by the largest column.
+    SGD gets half the rate that the curvature bears there, and no more than moves a fresh network by a fiftieth: its
+    own was bounded by the largest column.
     """
     land = network_landscape(subject.land)
     made = None if land is None else standardised(land, subject.theta)
-    if made is None:
+    if land is None or made is None:
         return None
     twin, theta = made
-    run, objective = _elsewhere(fork, subject, twin, theta)
+    fresh = fresh_theta(land)
+    run, objective = _elsewhere(fork, subject, twin, fresh if anew else theta)
     if run.opt.rule == "SGD":
-        curvature = steepest(objective.hessian(theta))
-        run.opt.lr = 1.0 / curvature if curvature > 0.0 else run.opt.lr
+        start = run.theta.copy()
+        curvature = steepest(objective.hessian(start))
+        slope = gradient_norm(objective.gradient(start)[1])
+        bearable = 1.0 / curvature if curvature > 0.0 else math.inf
+        short = STRIDE * gradient_norm(fresh) / slope if slope > 0.0 else math.inf
+        run.opt.lr = min(bearable, max(short, float(run.opt.rate(fork.t))))
+        run.opt.lr = run.opt.lr if math.isfinite(run.opt.lr) else float(fork.opt.rate(fork.t))
     return run, objective
 
 

@@ -12,7 +12,7 @@ from .forks import Course
 from .inside import EXHAUSTED, HALF, LONG_STRIDE, RAISED, SCALES, VANISHED, signal_left
 from .layers import network_landscape
 from .objective import Objective
-from .probes import STRIDE
+from .progress import worthless
 from .subject import Subject
 
 Made = Trainer | tuple[Trainer, Objective] | None
@@ -81,7 +81,7 @@ def _fresh(fork: Trainer, subject: Subject, evidence: Evidence) -> Made:
 def _soft(e: Evidence) -> float:
     """The factor that makes the first updates of a fresh network a fiftieth of its weights."""
     stride = 1.0 if e.steps is None else e.steps.jumps or e.steps.stride
-    return STRIDE / min(max(stride, STRIDE), 1e6)
+    return treatments.STRIDE / min(max(stride, treatments.STRIDE), 1e6)
 
 
 def _gentle(fork: Trainer, subject: Subject, evidence: Evidence) -> Made:
@@ -98,8 +98,8 @@ TRIALS = (
     ),
     Trial(
         "standardised",
-        lambda e: e.features is not None and max(e.features.spread, e.features.offset) > WORTH_A_TRY * SCALES,
-        lambda fork, subject, e: treatments.on_standardised_features(fork, subject),
+        lambda e: e.features is not None and e.features.worst > WORTH_A_TRY * SCALES,
+        lambda fork, subject, e: treatments.on_standardised_features(fork, subject, worthless(e)),
         lambda e: "standardised features",
     ),
     Trial(
