@@ -10,7 +10,7 @@ import numpy as np
 import unstuck as us
 from bench.stuck.minima import has_few_columns, lowest_minimum, worst_minimum
 from bench.stuck.plan import ALL, Plan, Setup
-from bench.stuck.tasks import Task
+from bench.stuck.tasks import Data, Task
 
 SGD, Adam, Initialiser = us.optim.SGD, us.optim.Adam, us.nn.init.Initialiser
 
@@ -141,6 +141,20 @@ def _identical(task: Task, seed: int, value: float) -> Setup:
     return Setup(land, Adam(lr=1e-2), 2000, {"seed": seed, "batch_size": 64})
 
 
+FEW = slice(0, 120)  # samples to train on; the rest are new data
+
+
+def _new_data(task: Task, seed: int) -> Data:
+    X, y = task.data(seed)
+    return X[FEW.stop :], y[FEW.stop :]
+
+
+def _sharp(task: Task, seed: int, gain: float) -> Setup:
+    """Few samples, all at once, from a large start: what fits them lies in a sharp place and fits nothing else."""
+    land = task.land(seed, (64,), part=FEW, init=Initialiser("torch", gain=gain))
+    return Setup(land, Adam(lr=2e-3), 2000, {"batch_size": ALL, "validation": _new_data(task, seed)})
+
+
 def _sgd(factor: float | None = None, **options: Any) -> Callable[[Task, int, float], Setup]:
     def set_up(task: Task, seed: int, severity: float) -> Setup:
         lr = task.rate * (severity if factor is None else factor)
@@ -174,7 +188,7 @@ FAULTS = (
     Plan("deep, small weights", "VANISHING_GRADIENT BAD_INITIALISATION FLAT_SADDLE STRICT_SADDLE",
          _deep("Tanh", 0.2), (5.0, 8.0)),
     Plan("deep, large weights", "EXPLODING_GRADIENT BAD_INITIALISATION SATURATED_UNITS STEP_TOO_LARGE",
-         _exploding, (2.0, 4.0), fits=_bends),
+         _exploding, (5.0, 10.0), fits=_bends),
     Plan("identical units", "BAD_INITIALISATION STRICT_SADDLE FLAT_SADDLE", _identical, (0.1, 0.3)),
     Plan("one huge column", "UNSCALED_FEATURES ILL_CONDITIONED", _one_huge_column, (1e4, 1e5), fits=_has_columns),
     Plan("columns far from zero", "UNSCALED_FEATURES ILL_CONDITIONED", _far_from_zero, (100.0, 300.0),
@@ -183,6 +197,8 @@ FAULTS = (
     Plan("layers of unequal scale", "ILL_CONDITIONED BAD_INITIALISATION", _unequal_layers, (100.0, 300.0),
          fits=_has_columns, twin=lambda t, s, v: t.land(s, (4, 16), "ReLU")),
     Plan("batches of one sample", "NOISE_FLOOR STEP_TOO_LARGE", _one_sample(1), (10.0, 30.0), cure=_one_sample(ALL)),
+    Plan("fits few samples sharply", "SHARP_MINIMUM BAD_INITIALISATION", _sharp, (5.0, 10.0), new_data=_new_data,
+         twin=lambda t, s, v: t.land(s, (64,), part=FEW), fits=lambda t: t.kind == "perceptron"),
     Plan("statistics that never follow", "STALE_STATISTICS", _stale, (1e-4, 1e-5)),
     Plan("overflow", "NON_FINITE STEP_TOO_LARGE",
          lambda t, s, v: Setup(t.land(s, activation="ReLU"), SGD(lr=v), 500, {"seed": s}), (1e4, 1e6)),

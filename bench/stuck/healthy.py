@@ -16,12 +16,15 @@ FINE = "HEALTHY CONVERGED"
 
 
 def _with(
-    opt: Callable[[Task, float], Any], steps: int, batch_size: int = 32, **options: Any
+    opt: Callable[[Task, float], Any], steps: int, batch_size: int = 32, validated: bool = False, **options: Any
 ) -> Callable[[Task, int, float], Setup]:
     """A run on the task's network with an optimizer."""
 
     def set_up(task: Task, seed: int, variant: float) -> Setup:
-        return Setup(task.land(seed, **options), opt(task, variant), steps, {"seed": seed, "batch_size": batch_size})
+        given: dict[str, Any] = {"seed": seed, "batch_size": batch_size}
+        if validated and task.kind != "convolution":
+            given["validation"] = task.held_out(seed)
+        return Setup(task.land(seed, **options), opt(task, variant), steps, given)
 
     return set_up
 
@@ -59,11 +62,11 @@ def _triangle(lowest: float, highest: float, period: int) -> Callable[[int], flo
 
 
 HEALTHY = (
-    Plan("Adam", FINE, _with(lambda t, v: Adam(lr=v * 1e-3), 400)),
+    Plan("Adam", FINE, _with(lambda t, v: Adam(lr=v * 1e-3), 400, validated=True)),
     Plan("AdamW", FINE, _with(lambda t, v: us.optim.AdamW(lr=v * 1e-3), 600, activation="GELU")),
     Plan("RMSProp", FINE, _with(lambda t, v: us.optim.RMSProp(lr=v * 1e-3), 300)),
     Plan("Adagrad", FINE, _with(lambda t, v: us.optim.Adagrad(lr=v * 2e-2), 600)),
-    Plan("SGD", FINE, _with(lambda t, v: SGD(lr=v * t.rate), 400)),
+    Plan("SGD", FINE, _with(lambda t, v: SGD(lr=v * t.rate), 400, validated=True)),
     Plan("momentum", FINE, _with(lambda t, v: SGD(lr=0.2 * v * t.rate, momentum=0.9), 400, activation="ReLU")),
     Plan("Nesterov", FINE, _with(lambda t, v: SGD(lr=0.2 * v * t.rate, momentum=0.9, nesterov=True), 300)),
     Plan("small noisy batches", FINE, _with(lambda t, v: SGD(lr=0.2 * t.rate), 400, batch_size=4)),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 import unstuck as us
-from bench.stuck.tasks import Task
+from bench.stuck.tasks import Data, Task
+from bench.stuck.traces import Recorder
 
 ALL = 10**6  # a batch size that means all data
 
@@ -33,12 +34,14 @@ class Setup:
     options: dict[str, Any] = field(default_factory=dict)
     prepare: Callable[[us.Trainer], None] | None = None
 
-    def train(self, watchers: Sequence[Any] = ()) -> us.Trainer:
-        """The trained run; a loss that is not finite ends it. `watchers` look on and are gone afterwards."""
+    def train(self, recorder: Recorder | None = None) -> us.Trainer:
+        """The trained run; a loss that is not finite ends it. A recorder looks on and is gone afterwards."""
         run = us.Trainer(self.land, self.opt, **{"batch_size": 32, **self.options})
         if self.prepare is not None:
             self.prepare(run)
-        run.watchers.extend(watchers)
+        if recorder is not None:
+            recorder.begin(run)
+            run.watchers.append(recorder)
         with contextlib.suppress(us.errors.NonFiniteError), np.errstate(all="ignore"):
             run.fit(steps=self.steps)
         run.watchers.clear()
@@ -67,7 +70,7 @@ class Plan:
         cure: (task, seed, severity) -> the run with nothing but the fault taken out, which must then not be stuck;
             None where the twin shows as much.
         fits: whether it makes sense on a task.
-        judged_on: the data that tell whether it is stuck.
+        new_data: (task, seed) -> (X, y), by whose loss it is judged; None: the loss that it trains on.
     """
 
     name: str
@@ -78,7 +81,7 @@ class Plan:
     sound: Callable[[Task, int, float], float] | None = None
     cure: Callable[[Task, int, float], Setup] | None = None
     fits: Callable[[Task], bool] = _everywhere
-    judged_on: str = "training"
+    new_data: Callable[[Task, int], Data] | None = None
 
     @property
     def faulty(self) -> bool:
@@ -92,6 +95,6 @@ class Plan:
             causes.sort(key=lambda cause: cause != "NON_FINITE")
         return tuple(causes)
 
-    def make(self, task: Task, seed: int, severity: float, watchers: Sequence[Any] = ()) -> us.Trainer:
+    def make(self, task: Task, seed: int, severity: float, recorder: Recorder | None = None) -> us.Trainer:
         """The run, trained."""
-        return self.set_up(task, seed, severity).train(watchers)
+        return self.set_up(task, seed, severity).train(recorder)

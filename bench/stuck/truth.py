@@ -9,12 +9,14 @@ on unchanged for another n (at least 100) falls by F; both are means over checkp
 
 A planted fault that is not stuck by this rule, a healthy kind that is not healthy, and a fault whose cure leaves the
 run stuck are left out of the scores, and counted. Where the loss is no longer finite, NON_FINITE is the strict answer;
-it is left out where the plan does not foresee it.
+it is left out where the plan does not foresee it. L and S are losses on the training data, or, for plans about new
+data, on those.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -88,23 +90,45 @@ def measure(task: Task, plan: Plan, seed: int, severity: float, run: us.Trainer)
     updates = run.history.updates
     constant = constant_loss(task, seed)
     sound = sound_loss(task, plan, seed, severity, max(updates, 1))
-    if run.failure is not None or not np.isfinite(run.land.loss(run.theta)):
+    height = height_of(task, plan, seed)
+    if run.failure is not None or not np.isfinite(height(run)):
         return Truth(np.inf, 0.0, sound, constant)
-    losses = follow(run.fork(), max(updates, FEWEST))
+    losses = follow(run.fork(), max(updates, FEWEST), height)
     loss, later = losses[: CHECKPOINTS // 4].mean(), losses[-CHECKPOINTS // 4 :].mean()
     cured = None
     if plan.cure is not None:
-        cured = float(follow(plan.cure(task, seed, severity).train().fork(), FEWEST).mean())
+        cured = float(follow(plan.cure(task, seed, severity).train().fork(), FEWEST, height).mean())
     return Truth(float(loss), float(loss - later) if np.isfinite(later) else 0.0, sound, constant, cured)
 
 
-def follow(fork: us.Trainer, updates: int) -> np.ndarray:
-    """The objective on all data at `CHECKPOINTS` + 1 places of that many updates, the first before any."""
-    losses = [float(fork.land.loss(fork.theta))]
+Height = Callable[[us.Trainer], float]
+
+
+def height_of(task: Task, plan: Plan, seed: int) -> Height:
+    """What a run is judged by."""
+    if plan.new_data is None:
+        return training_loss
+    X, y = plan.new_data(task, seed)
+
+    def height(run: us.Trainer) -> float:
+        land = getattr(run.land, "_land", run.land)  # a fork's landscape stands before the run's
+        return float(us.NetworkLandscape(land.net, land.loss_function, X, y).loss(run.theta))
+
+    return height
+
+
+def training_loss(run: us.Trainer) -> float:
+    """The objective on all data."""
+    return float(run.land.loss(run.theta))
+
+
+def follow(fork: us.Trainer, updates: int, height: Height = training_loss) -> np.ndarray:
+    """The height at `CHECKPOINTS` + 1 places of that many updates, the first before any; infinite once it broke."""
+    losses = [height(fork)]
     with contextlib.suppress(us.errors.NonFiniteError), np.errstate(all="ignore"):
         for i in range(CHECKPOINTS):
             fork.fit(steps=updates * (i + 1) // CHECKPOINTS - updates * i // CHECKPOINTS)
-            losses.append(float(fork.land.loss(fork.theta)))
+            losses.append(height(fork))
     return np.array(losses + [np.inf] * (CHECKPOINTS + 1 - len(losses)))
 
 
@@ -121,21 +145,22 @@ def sound_loss(task: Task, plan: Plan, seed: int, severity: float, updates: int)
     """S(n): the lowest loss within that many updates of a sound run on the plan's twin."""
     if plan.sound is not None:
         return plan.sound(task, seed, severity)
-    steps, losses = _sound_course(task.name, plan.name, plan.twin, seed, severity, 2 ** int(np.ceil(np.log2(updates))))
+    power = 2 ** int(np.ceil(np.log2(updates)))
+    steps, losses = _sound_course(task.name, plan, seed, severity, power)
     return float(losses[steps <= max(updates, steps[0])].min())
 
 
 @cache
-def _sound_course(task_name: str, plan_name: str, twin: object, seed: int, severity: float, updates: int) -> tuple:
+def _sound_course(
+    task_name: str, plan: Plan, seed: int, severity: float, updates: int
+) -> tuple[np.ndarray, np.ndarray]:
     task = next(task for task in TASKS if task.name == task_name)
-    each = max(1, updates // 32)
-    courses = []
+    each, height, courses = max(1, updates // 32), height_of(task, plan, seed), []
     for lr in (1e-3, 3e-3):
-        run = Setup(twin(task, seed, severity), us.optim.Adam(lr=lr), 0, {"seed": seed}).train()  # type: ignore[operator]
-        losses = [float(run.land.loss(run.theta))]
+        run = Setup(plan.twin(task, seed, severity), us.optim.Adam(lr=lr), 0, {"seed": seed}).train()
+        losses = [height(run)]
         for _ in range(updates // each):
             run.fit(steps=each)
-            losses.append(float(run.land.loss(run.theta)))
+            losses.append(height(run))
         courses.append(losses)
-    steps = each * np.arange(len(courses[0]))
-    return steps, np.minimum.reduce(courses)
+    return each * np.arange(len(courses[0])), np.minimum.reduce(courses)
