@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from ..plain_text import plain
 from ..report.facts import jsonable
 from ..report.text import MARKS
 
+NARROWEST, WIDEST = 40, 100
 STYLES = {"good": "green", "warn": "yellow", "bad": "red", "info": "dim"}
 
 
@@ -24,6 +26,13 @@ class Output:
     """
 
     json: bool = False
+
+    @property
+    def width(self) -> int:
+        """Characters in a line: the terminal's, at least 40 and at most 100; 100 elsewhere."""
+        if not sys.stdout.isatty():
+            return WIDEST
+        return min(max(shutil.get_terminal_size((WIDEST, 24)).columns, NARROWEST), WIDEST)
 
     def talk(self, text: str) -> None:
         """One line for people, on standard error."""

@@ -77,6 +77,11 @@ class Diagnosis:
         return remedies_for(self.cause, self.measured)
 
     @property
+    def shown_remedies(self) -> list[Fact]:
+        """The remedies as facts."""
+        return [Fact(remedy.name, "", "info", remedy.text) for remedy in self.remedies]
+
+    @property
     def seconds(self) -> float:
         """Wall-clock time of the examination."""
         return sum(seconds for _, seconds in self.costs)

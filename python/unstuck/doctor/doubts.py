@@ -7,8 +7,8 @@ from collections.abc import Callable
 from ..number_text import number
 from .causes import Cause
 from .evidence import Evidence
-from .inside import EXHAUSTED, HALF, RAISED, SCALES, SUBSTANTIAL, VANISHED
-from .progress import DRIFT, MATERIAL
+from .inside import EXHAUSTED, HALF, RAISED, SCALES, VANISHED
+from .progress import DRIFT, MATERIAL, SUBSTANTIAL
 
 
 def doubt(cause: Cause, e: Evidence) -> str:
@@ -46,13 +46,14 @@ def _saddle(e: Evidence) -> str:
 def _flat(e: Evidence) -> str:
     if e.descent is None:
         return "no lower loss close by."
-    return f"no lower loss within a distance of {number(e.descent.radius, 3)}, or a push off that gains less than {_gain(e)}."
+    near = number(e.descent.radius, 3)
+    return f"no lower loss within a distance of {near}, or a push off that gains less than {_gain(e)}."
 
 
 def _minimum(e: Evidence) -> str:
     return (
-        f"a direction of curvature below the tolerance, or another start that ends lower by less than {SUBSTANTIAL:.0%} "
-        "of what there is to gain."
+        "a direction of curvature below the tolerance, or another start that ends lower by less than "
+        f"{SUBSTANTIAL:.0%} of what there is to gain."
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..network_landscape import NetworkLandscape
+from ..plain_text import plain
 from .subject import Subject
 from .symptoms import BlockState, LayerState
 
@@ -56,7 +57,7 @@ def _state(name: str, h: Array, relative: Array) -> LayerState:
     dead = (_by_unit(relative) == 0.0).all(axis=1) & (values == 0.0).all(axis=1)
     saturated = (flat.mean(axis=1) >= MOSTLY) & ~dead
     spread = float(np.sqrt(np.mean(values.astype(np.float64).var(axis=1))))
-    idle = tuple(np.flatnonzero(dead | saturated)[:10].tolist())
+    idle = tuple(np.flatnonzero(dead if dead.any() else saturated)[:10].tolist())
     return LayerState(name, len(values), float(dead.mean()), float(saturated.mean()), spread, idle)
 
 
@@ -93,7 +94,7 @@ def look_at_weights(subject: Subject) -> tuple[BlockState, ...] | None:
     for name, where, shape in weights:
         w, g = subject.theta[where].astype(np.float64), gradient[where].astype(np.float64)
         alike = _identical_rows(w.reshape(shape[0], -1))
-        states.append(BlockState(str(name), float(np.linalg.norm(w)), float(np.linalg.norm(g)), alike))
+        states.append(BlockState(plain(name, 80), float(np.linalg.norm(w)), float(np.linalg.norm(g)), alike))
     return tuple(states)
 
 

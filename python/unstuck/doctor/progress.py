@@ -6,6 +6,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
+from ..plain_text import plain
 from .causes import Cause
 from .evidence import Continuation, Evidence, Fork
 from .trend import Trend
@@ -40,11 +41,11 @@ class Finding:
 def not_finite(e: Evidence) -> Finding | None:
     """A loss, gradient or parameter that is not a number."""
     if e.failure is not None:
-        where = "the loss" if e.failure.block == "loss" else f"block {e.failure.block}"
+        where = "the loss" if e.failure.block == "loss" else f"block {plain(e.failure.block, 80)}"
         reason = f"update {e.failure.step} could not be made: {where} was not finite at lr {e.failure.lr:.4g}"
         return Finding(Cause.NON_FINITE, MOST_CONFIDENT, reason)
     if e.broken is not None:
-        where = "the loss" if e.broken == "loss" else f"block {e.broken}"
+        where = "the loss" if e.broken == "loss" else f"block {plain(e.broken, 80)}"
         return Finding(Cause.NON_FINITE, MOST_CONFIDENT, f"{where} is not finite")
     return None
 

@@ -32,7 +32,7 @@ def diagnosis_report(d: Diagnosis, drawn: bool = True) -> Report:
         wording.weighed(d.cause, d.evidence),
         figures(d) if drawn else [],
         {"cause": d.cause.name, "healthy": d.healthy, "causes": confidences(d), **costs(d)},
-        remedies=[Fact(r.name, "", "info", r.text) for r in d.remedies],
+        remedies=d.shown_remedies,
         details=details(d),
         status=wording.status_of(d.cause),
         answers=answers(d),
@@ -72,7 +72,7 @@ def outcome_report(o: Outcome, drawn: bool = True) -> Report:
             **costs(d),
             "seconds": o.seconds,
         },
-        remedies=[attempt_fact(attempt, attempt is o.applied) for attempt in o.tried],
+        remedies=o.shown_remedies,
         details=details(d),
         status=status,  # type: ignore[arg-type]
         answers=answers(d),
@@ -101,12 +101,13 @@ def attempt_fact(attempt: Attempt, kept: bool) -> Fact:
     fork, again = attempt.fork, attempt.again
     loss, control = apart(fork.loss, fork.control, digits=3)
     better = 100 * fork.wins
+    what = attempt.treatment.text[:1].upper() + attempt.treatment.text[1:]
     sentence = (
-        f"With {attempt.treatment.text}: after {fork.steps} updates the loss is {loss} instead of {control} "
+        f"{what}: after {fork.steps} updates the loss is {loss} instead of {control} "
         f"(± {number(fork.error, 2)}), lower at {better:.0f}% of the looks."
     )
     if fork.broke:
-        sentence = f"With {attempt.treatment.text}: the loss was soon no longer finite."
+        sentence = f"{what}: the loss was soon no longer finite."
     if again is not None:
         loss, control = apart(again.loss, again.control, digits=3)
         sentence += f" With the samples in another order: {loss} instead of {control}."

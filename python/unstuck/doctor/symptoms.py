@@ -15,7 +15,7 @@ class LayerState:
         dead: share of units that are 0 on every sample and pass no gradient on.
         saturated: share of units that sit on a flat part of their activation on 95 % of the samples or more.
         spread: root mean square over units of the standard deviation over samples of the output.
-        idle: the first ten of the dead or saturated units, by their row.
+        idle: rows of the first ten dead units, or where none is dead of the saturated ones.
     """
 
     name: str

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ArgumentTypeError, UnstuckError
 from ..ranges import NON_NEGATIVE
-from ..report import Report
+from ..report import Fact, Report
 from ..sampler import Sampler
 from ..train import Trainer
 from . import forks
@@ -75,6 +75,13 @@ class Outcome:
     def exit_code(self) -> int:
         """For a process that checks: 0 where the run was healthy or got free, else 1."""
         return 0 if self.diagnosis.healthy or self.applied is not None else 1
+
+    @property
+    def shown_remedies(self) -> list[Fact]:
+        """What was tried as facts, with what each reached."""
+        from .showing import attempt_fact
+
+        return [attempt_fact(attempt, attempt is self.applied) for attempt in self.tried]
 
     def report(self) -> Report:
         """The remedies with their curves beside doing nothing, and the diagnosis."""

@@ -97,7 +97,7 @@ def verdict(finding: Finding) -> str:
 
 def sentence(finding: Finding) -> str:
     """The answer in one sentence: the numbers first, then what they mean."""
-    reason = finding.reason[:1].upper() + finding.reason[1:]
+    reason = plain(finding.reason[:1].upper() + finding.reason[1:])
     return f"{reason}: {finding.cause.explanation} ({finding.cause.name}, confidence {finding.confidence:.2f})."
 
 
@@ -117,7 +117,8 @@ def facts(e: Evidence, blamed: Blame | None = None) -> list[Fact]:
     if e.failure is not None:
         found.append(_failure(e.failure))
     if e.broken is not None:
-        found.append(Fact("not finite", e.broken, "bad", f"The first value that is not finite is in {e.broken}."))
+        where = plain(e.broken, 80)
+        found.append(Fact("not finite", where, "bad", f"The first value that is not finite is in {where}."))
     if e.trend is not None:
         found.append(_trend(e.trend, e.stalled))
     if e.continuation is not None:
@@ -163,7 +164,9 @@ def _level(level: Level) -> Fact:
 
 
 def _failure(failure: Failure) -> Fact:
-    return Fact("update refused", f"step {failure.step}, {failure.block}", "bad", failure.text, asdict(failure))
+    return Fact(
+        "update refused", f"step {failure.step}, {plain(failure.block, 80)}", "bad", failure.text, asdict(failure)
+    )
 
 
 def _trend(trend: Trend, stalled: bool | None) -> Fact:
@@ -209,7 +212,9 @@ def _geometry(g: Geometry) -> Fact:
 def _blame(blamed: Blame) -> Fact:
     shares = {share.name: share.curvature for share in blamed.blocks}
     rows = [{"block": row.name, "row": row.row, "curvature": row.curvature} for row in blamed.rows]
-    return Fact("where it bends down", plain(blamed.worst.name), "info", str(blamed), {"blocks": shares, "rows": rows})
+    return Fact(
+        "where it bends down", plain(blamed.worst.name, 80), "info", str(blamed), {"blocks": shares, "rows": rows}
+    )
 
 
 def _stability(s: Stability) -> Fact:

@@ -30,25 +30,20 @@ def inside_facts(e: Evidence) -> list[Fact]:
 
 def _layers(layers: tuple[LayerState, ...]) -> Fact:
     dead, flat = max(layers, key=lambda x: x.dead), max(layers, key=lambda x: x.saturated)
-    text = " ".join(
-        [
-            _idle(dead, dead.dead, "are 0 on all data"),
-            _idle(flat, flat.saturated, "sit on a flat part on nearly all data"),
-        ]
-    )
+    idle = _idle(dead, dead.dead, dead.dead > 0, "are 0 on all data")
+    text = f"{idle} {_idle(flat, flat.saturated, flat.dead == 0, 'sit on a flat part on nearly all data')}"
     bad = dead.dead >= 0.5 or flat.saturated >= 0.5
     value = f"{max(dead.dead, flat.saturated):.0%} at worst"
     return Fact("units without slope", value, "warn" if bad else "info", text, [asdict(x) for x in layers])
 
 
-def _idle(layer: LayerState, share: float, what: str) -> str:
-    """How many units of a layer do something, and which; the layer is the one in which most do."""
+def _idle(layer: LayerState, share: float, named: bool, what: str) -> str:
+    """How many units of a layer do something, and which if `named`; the layer is the one in which most do."""
     many = round(share * layer.units)
     if many == 0:
         return f"No units {what}."
-    listed = ", ".join(map(str, layer.idle))
-    rest = ", …" if round((layer.dead + layer.saturated) * layer.units) > len(layer.idle) else ""
-    which = f" (rows {listed}{rest})" if many < layer.units and listed else ""
+    rest = ", …" if many > len(layer.idle) else ""
+    which = f" (rows {', '.join(map(str, layer.idle))}{rest})" if named and layer.idle and many < layer.units else ""
     return f"Most of all in {layer.name}: {many} of {layer.units} units {what}{which}."
 
 

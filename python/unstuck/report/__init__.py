@@ -151,5 +151,5 @@ def build(
     if status not in STATUSES:
         raise ArgumentError(f"`status` must be one of {', '.join(STATUSES)} or None, got {status!r}")
     groups = tuple(facts), tuple(remedies), tuple(details)
-    more = tuple(figures), jsonable(data), tuple(answers), str(note)
-    return Report(str(title), str(sentence), status, *groups, *more)
+    charts_and_data = tuple(figures), jsonable(data)
+    return Report(str(title), str(sentence), status, *groups, *charts_and_data, tuple(answers), str(note))
