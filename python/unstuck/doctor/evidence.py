@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..critical import CriticalPoint, Verdict
 from ..train import Failure
-from .symptoms import BlockState, Features, Generalisation, LayerState, Statistics, StepSize
+from .symptoms import BlockState, Features, Generalisation, LayerState, Sharpness, Statistics, StepSize
 from .trend import Trend
 
 
@@ -246,6 +246,8 @@ class Evidence:
         standardised: a fork on standardised features that starts as the same function.
         normalised: a fresh network with BatchNorm behind every hidden Linear, with the run's optimizer.
         fresh: a fresh network with the run's optimizer.
+        sharpness: of the place, and of one that a fresh start with smaller batches comes to.
+        flatter: the loss on new data of that start; its control is that of the run as it stands.
         gentle: a fresh network with the run's optimizer at a rate that moves its weights by a fiftieth per update.
     """
 
@@ -283,6 +285,8 @@ class Evidence:
     normalised: Fork | None = None
     fresh: Fork | None = None
     gentle: Fork | None = None
+    sharpness: Sharpness | None = None
+    flatter: Fork | None = None
 
     @property
     def treated(self) -> tuple[Fork, ...]:

@@ -18,9 +18,11 @@ from .data import look_at_features
 from .descent import far_along, find_descent
 from .evidence import Evidence, Geometry
 from .forks import Course
+from .inside import overfits
 from .layers import look_at_layers, look_at_weights
 from .moving import look_at_statistics, look_at_steps, look_at_validation
 from .newton import try_elsewhere, try_newton
+from .sharp import look_for_flatter
 from .subject import Clock, Subject, distance
 from .trials import TRIALS, make_trial
 
@@ -77,6 +79,7 @@ def examine(subject: Subject, clock: Clock, target: float | None) -> Examination
         work.learn(
             statistics=work.measure("statistics", look_at_statistics, subject),
             weights=work.measure("weights", look_at_weights, subject),
+            generalisation=work.measure("validation", look_at_validation, subject, run),
         )
     if rules.not_finite(work.evidence):
         if run is not None and broken is None:
@@ -87,6 +90,8 @@ def examine(subject: Subject, clock: Clock, target: float | None) -> Examination
         _look_around(work)
     elif not rules.is_settled(work.evidence):
         _examine_run(work, run)
+    if run is not None:
+        _look_at_new_data(work, run)
     return work
 
 
@@ -112,6 +117,18 @@ def _examine_run(work: Examination, run: Trainer) -> None:
     _try_forks(work, run, course, direction)
 
 
+def _look_at_new_data(work: Examination, run: Trainer) -> None:
+    """Where new data are served much worse than those trained on: is this place a sharp one?"""
+    known, clock = work.evidence.generalisation, work.clock
+    if known is None or not overfits(work.evidence):
+        return
+    found = work.measure(
+        "flatter place", look_for_flatter, work.subject, run, known, work.evidence.room, clock, 0.2 * clock.seconds
+    )
+    if found is not None:
+        work.learn(sharpness=found[0], flatter=found[1])
+
+
 def _look_inside(work: Examination, run: Trainer) -> None:
     """Layers, data and optimizer: cheap, and what they show decides which treatments are tried."""
     subject = work.subject
@@ -119,7 +136,6 @@ def _look_inside(work: Examination, run: Trainer) -> None:
         layers=work.measure("layers", look_at_layers, subject),
         features=work.measure("features", look_at_features, subject),
         steps=work.measure("step size", look_at_steps, subject, run),
-        generalisation=work.measure("validation", look_at_validation, subject, run),
     )
 
 

@@ -32,6 +32,8 @@ SCALES = 20.0  # between features
 EXHAUSTED = 0.05  # of the largest step
 RAISED = 3.0  # a start so many times above a constant answer
 SETTLED = 100  # updates that running statistics may take to follow the data
+GAP = 0.5  # of the training loss: between new data and those that are trained on
+SHARPER = 1.25  # times as sharp as a flatter place
 COMPARABLE = 0.5  # of the best fork's gain
 SHORT_STRIDE = 1e-3  # of a fresh network's θ, per update
 LONG_STRIDE = 0.3  # of a fresh network's θ, per update
@@ -234,6 +236,34 @@ def _has_a_symptom(e: Evidence) -> bool:
     return spread >= SCALES or idle >= HALF or min(fade, signal_left(e)) <= VANISHED
 
 
+def overfits(e: Evidence) -> bool:
+    """Whether the training data are learned, and new data are served much worse."""
+    g, constant = e.generalisation, e.level.baseline
+    if g is None or constant is None or not_finite(e) is not None:
+        return False
+    learned = constant - g.training >= 0.5 * e.room
+    return learned and g.validation - g.training > max(SUBSTANTIAL * e.room, GAP * abs(g.training))
+
+
+def sharp_minimum(e: Evidence) -> Finding | None:
+    """New data are served badly, the place is sharp at any scale, and a flatter one serves them better."""
+    g, s, fork = e.generalisation, e.sharpness, e.flatter
+    if g is None or s is None or fork is None or fork.broke or not overfits(e):
+        return None
+    gap = g.validation - g.training
+    sharper = s.elsewhere / max(SHARPER * s.here, 1e-300)
+    better = min(fork.gain / max(0.25 * gap, SUBSTANTIAL * e.room), fork.gain / max(3.0 * fork.error, 1e-300))
+    strength = min(gap / (SUBSTANTIAL * e.room), 1.25 * sharper, better, 3.0)
+    if strength < 1.0:
+        return None
+    reason = (
+        f"the loss is {g.training:.4g} on the training data and {g.validation:.4g} on new data, and no more than a "
+        f"change of the weights by {s.here:.0%} of themselves is borne, against {s.elsewhere:.0%} in a flatter place: "
+        f"with {fork.change} it comes to {fork.loss:.4g}"
+    )
+    return Finding(Cause.SHARP_MINIMUM, sure(strength), reason)
+
+
 def _worst(e: Evidence, share: Callable[[LayerState], float]) -> LayerState | None:
     return max(e.layers, key=share) if e.layers else None
 
@@ -266,4 +296,5 @@ INSIDE = [
     exploding_gradient,
     bad_initialisation,
     stale_statistics,
+    sharp_minimum,
 ]

@@ -132,3 +132,16 @@ class Generalisation:
     validation: float
     best: float
     accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """How far every parameter may change, in units of itself and at random, before the training loss is high.
+
+    Attributes:
+        here: from θ.
+        elsewhere: from where a fresh start with smaller batches comes to; 0 if it broke.
+    """
+
+    here: float
+    elsewhere: float

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from ..number_text import apart
+from ..number_text import apart, number
 from ..report.facts import Fact
-from .evidence import Evidence
-from .symptoms import BlockState, Features, Generalisation, LayerState, Statistics, StepSize
+from .evidence import Evidence, Fork
+from .symptoms import BlockState, Features, Generalisation, LayerState, Sharpness, Statistics, StepSize
 
 
 def inside_facts(e: Evidence) -> list[Fact]:
@@ -25,6 +25,8 @@ def inside_facts(e: Evidence) -> list[Fact]:
         found.append(_statistics(e.statistics))
     if e.generalisation is not None:
         found.append(_generalisation(e.generalisation))
+    if e.sharpness is not None and e.flatter is not None:
+        found.append(_sharpness(e.sharpness, e.flatter))
     return found
 
 
@@ -88,3 +90,15 @@ def _statistics(s: Statistics) -> Fact:
 def _generalisation(g: Generalisation) -> Fact:
     text = f"The loss is {g.training:.4g} on the training data and {g.validation:.4g} on new data (best: {g.best:.4g})."
     return Fact("new data", f"{g.validation:.4g}", "info", text, asdict(g))
+
+
+def _sharpness(s: Sharpness, flatter: Fork) -> Fact:
+    text = (
+        f"Every parameter may change by {s.here:.1%} of itself at random before the training loss is high; with "
+        f"{flatter.change}, where that comes to {number(flatter.loss)} instead of {number(flatter.control)}, by "
+        f"{s.elsewhere:.1%}."
+    )
+    bad = flatter.gain > 0 and s.elsewhere > 1.25 * s.here
+    return Fact(
+        "sharpness", f"{s.here:.1%}", "warn" if bad else "info", text, {**asdict(s), "flatter": asdict(flatter)}
+    )
