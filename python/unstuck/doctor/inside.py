@@ -70,7 +70,7 @@ def step_too_small(e: Evidence) -> Finding | None:
     room = 0.1 / ratio if ratio > 0 else 3.0
     promise = 3.0  # at a critical point what helps is leaving it, not the length of the step
     if e.geometry.verdict is not Verdict.NOT_CRITICAL:
-        promise = e.geometry.gradient_decrease / max(MATERIAL * e.scale, 1e-300)
+        promise = _promise(e) / max(MATERIAL * e.scale, 1e-300)
     left = 1.0 if e.steps is None else e.steps.left
     strength = _strength(e, e.larger_lr, min(room, promise))
     if left <= EXHAUSTED and e.full_step is not None and benefit(e, e.full_step) >= 1.0:
@@ -82,6 +82,18 @@ def step_too_small(e: Evidence) -> Finding | None:
         strength *= min(1.0, 0.6 * e.larger_lr.gain / scaled.gain)  # it is small because a column is large
     symptom = f"the learning rate {e.stability.lr:.3g} uses {ratio:.2g} of what the curvature bears"
     return _finding(Cause.STEP_TOO_SMALL, strength, symptom, e.larger_lr)
+
+
+def _promise(e: Evidence) -> float:
+    """What a step along the gradient promises where the run stands, ‖g‖²/(2‖H‖), not where descent comes to rest."""
+    g = e.geometry
+    if g is None:
+        return 0.0
+    if not g.distance or not e.weights:
+        return g.gradient_decrease
+    steepest = max(abs(end) for end in (*g.lambda_min, *g.lambda_max))
+    square = sum(block.gradient**2 for block in e.weights)
+    return max(g.gradient_decrease, square / max(2.0 * steepest, 1e-300))
 
 
 def exhausted_step(e: Evidence) -> Finding | None:
@@ -139,7 +151,7 @@ def unscaled_features(e: Evidence) -> Finding | None:
 def dead_units(e: Evidence) -> Finding | None:
     """Half a layer or more is 0 on all data, and reviving its units, or all, helps."""
     worst = _worst(e, lambda layer: layer.dead)
-    fork = _better(e.revived, e.fresh)
+    fork = _better(e.revived, e.fresh, e.gentle)
     if worst is None:
         return None
     symptom = f"{worst.dead:.0%} of {worst.name}'s units are 0 on all data"
@@ -149,7 +161,7 @@ def dead_units(e: Evidence) -> Finding | None:
 def saturated_units(e: Evidence) -> Finding | None:
     """Half a layer or more is on the flat part of its activation, and normalising it or starting again helps."""
     worst = _worst(e, lambda layer: layer.saturated)
-    fork = _better(e.normalised, e.fresh)
+    fork = _better(e.normalised, e.fresh, e.gentle)
     if worst is None:
         return None
     symptom = f"{worst.saturated:.0%} of {worst.name}'s units are flat on nearly all data"

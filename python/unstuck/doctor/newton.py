@@ -18,7 +18,8 @@ from .treatments import fresh_theta, network_landscape
 Array = NDArray[Any]
 
 MEMORY = 20  # pairs that curvature is estimated from
-FEWEST, MOST = 30, 1000  # gradients
+FEWEST, MOST = 30, 300  # gradients
+LINE_SEARCH = 1e-4  # seconds: what a gradient costs in SciPy beyond itself
 STARTS = 8
 
 
@@ -74,4 +75,4 @@ def descend(objective: Objective, theta: Array, most: int) -> tuple[float, int]:
 def _affordable(subject: Subject, clock: Clock, seconds: float) -> float:
     began = clock.elapsed
     subject.curved.gradient(subject.theta)
-    return seconds / max(clock.elapsed - began, 1e-7)
+    return seconds / (max(clock.elapsed - began, 1e-7) + LINE_SEARCH)

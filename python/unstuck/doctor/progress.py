@@ -187,9 +187,12 @@ def beyond_own_fall(e: Evidence, fork: Fork) -> float:
     return fork.gain / (1.5 * own) if own > 0 else math.inf
 
 
-def worth(e: Evidence) -> float:
-    """The least gain that is worth an action, in units of the loss."""
-    return max((WORTH if e.stochastic else MATERIAL) * e.scale, 1e-300)
+def worth(e: Evidence, fork: Fork | None = None) -> float:
+    """The least gain that is worth an action, in units of the loss; for a fork, by where its control stands."""
+    whole = e.scale
+    if fork is not None and e.level.lower_bound is not None and math.isfinite(fork.control):
+        whole = min(whole, max(e.room, fork.control - e.level.lower_bound))
+    return max((WORTH if e.stochastic else MATERIAL) * whole, 1e-300)
 
 
 def benefit(e: Evidence, fork: Fork) -> float:
@@ -198,7 +201,7 @@ def benefit(e: Evidence, fork: Fork) -> float:
         return 0.0
     if math.isinf(fork.gain):
         return 3.0
-    material = fork.gain / worth(e) if e.scale > 0 else math.inf
+    material = fork.gain / worth(e, fork) if e.scale > 0 else math.inf
     noise = fork.gain / (STANDARD_ERRORS * fork.error) if fork.error > 0 else math.inf
     if fork.wins >= 11 / 12:
         # below the control at 11 of 12 checkpoints: probability 0.003 by chance, however wild the control is

@@ -94,8 +94,8 @@ def _plain(layer: Any) -> Any:
     return replace(layer, init=None) if "init" in known else layer
 
 
-def on_standardised_features(fork: Trainer, subject: Subject, anew: bool) -> tuple[Trainer, Objective] | None:
-    """The same function of standardised columns, or fresh weights (`anew`), trained on with the same optimizer.
+def on_standardised_features(fork: Trainer, subject: Subject) -> tuple[Trainer, Objective] | None:
+    """A fresh start on standardised columns with the same optimizer: the old weights would be saturated by them.
 
     SGD gets half the rate that the curvature bears there, and no more than moves a fresh network by a fiftieth: its
     own was bounded by the largest column.
@@ -104,9 +104,8 @@ def on_standardised_features(fork: Trainer, subject: Subject, anew: bool) -> tup
     made = None if land is None else standardised(land, subject.theta)
     if land is None or made is None:
         return None
-    twin, theta = made
     fresh = fresh_theta(land)
-    run, objective = _elsewhere(fork, subject, twin, fresh if anew else theta)
+    run, objective = _elsewhere(fork, subject, made[0], fresh)
     if run.opt.rule == "SGD":
         start = run.theta.copy()
         curvature = steepest(objective.hessian(start))

@@ -12,7 +12,6 @@ from .forks import Course
 from .inside import EXHAUSTED, HALF, LONG_STRIDE, RAISED, SCALES, VANISHED, signal_left
 from .layers import network_landscape
 from .objective import Objective
-from .progress import worthless
 from .subject import Subject
 
 Made = Trainer | tuple[Trainer, Objective] | None
@@ -99,7 +98,7 @@ TRIALS = (
     Trial(
         "standardised",
         lambda e: e.features is not None and e.features.worst > WORTH_A_TRY * SCALES,
-        lambda fork, subject, e: treatments.on_standardised_features(fork, subject, worthless(e)),
+        lambda fork, subject, e: treatments.on_standardised_features(fork, subject),
         lambda e: "standardised features",
     ),
     Trial(
