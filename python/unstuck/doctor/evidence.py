@@ -239,6 +239,7 @@ class Evidence:
         statistics: running statistics against those of the data.
         generalisation: new data against the training data.
         adaptive: a fork with Adam.
+        layerwise: a fork with LAMB, whose rates follow the size of each block.
         newton: descent with curvature (L-BFGS) on the examined samples, from here.
         full_step: a fork with the largest learning rate so far and without accumulated squares.
         clipped: a fork with bounded gradients.
@@ -277,6 +278,7 @@ class Evidence:
     statistics: Statistics | None = None
     generalisation: Generalisation | None = None
     adaptive: Fork | None = None
+    layerwise: Fork | None = None
     newton: Fork | None = None
     full_step: Fork | None = None
     clipped: Fork | None = None
@@ -291,7 +293,15 @@ class Evidence:
     @property
     def treated(self) -> tuple[Fork, ...]:
         """The forks in which a symptom was treated."""
-        tried = (self.adaptive, self.newton, self.full_step, self.clipped, self.revived, self.standardised)
+        tried = (
+            self.adaptive,
+            self.layerwise,
+            self.newton,
+            self.full_step,
+            self.clipped,
+            self.revived,
+            self.standardised,
+        )
         return tuple(fork for fork in (*tried, self.normalised, self.fresh, self.gentle) if fork is not None)
 
     @property

@@ -20,6 +20,7 @@ from .progress import (
     accusable,
     benefit,
     beyond_own_fall,
+    flawed,
     helped,
     not_finite,
     sure,
@@ -30,6 +31,9 @@ HALF = 0.5  # of a layer's units
 VANISHED = 5e-3  # relative gradient of the first weight over that of the last
 SCALES = 20.0  # between features
 EXHAUSTED = 0.05  # of the largest step
+IDLE = 0.3  # of a run: a schedule that was over for so long was over too soon
+ENDED = 0.3  # of the whole: what a schedule may leave that ends with the run
+ONSET = 10.0  # times a fresh network's gradient
 RAISED = 3.0  # a start so many times above a constant answer
 SETTLED = 100  # updates that running statistics may take to follow the data
 GAP = 0.5  # of the training loss: between new data and those that are trained on
@@ -101,12 +105,17 @@ def exhausted_step(e: Evidence) -> Finding | None:
     if e.steps is None:
         return None
     left = e.steps.left
-    strength = _strength(e, e.full_step, EXHAUSTED / max(left, 1e-12))
-    if e.full_step is not None:
-        # a schedule that has run its course may leave a little
-        strength = min(strength, e.full_step.gain / max(SUBSTANTIAL * e.scale, 1e-300))
+    strength = min(_strength(e, e.full_step, EXHAUSTED / max(left, 1e-12)), too_soon(e))
     what = "accumulated squares" if e.steps.shrunk < e.steps.lr / max(e.steps.peak, 1e-300) else "the schedule"
     return _finding(Cause.EXHAUSTED_STEP, strength, f"{what} left {left:.2g} of the largest step", e.full_step)
+
+
+def too_soon(e: Evidence) -> float:
+    """What the full step would gain, against what a schedule that has run its course may leave."""
+    if e.steps is None or e.full_step is None:
+        return 0.0
+    least = SUBSTANTIAL if e.steps.idle >= IDLE else ENDED
+    return e.full_step.gain / max(least * e.scale, 1e-300)
 
 
 def noise_floor(e: Evidence) -> Finding | None:
@@ -122,7 +131,7 @@ def noise_floor(e: Evidence) -> Finding | None:
 
 def ill_conditioned(e: Evidence) -> Finding | None:
     """One rate is near the limit of the steepest direction, yet rates of their own for each parameter get further."""
-    fork = _better(e.adaptive, e.newton)
+    fork = _better(e.adaptive, e.layerwise, e.newton)
     if e.stability is None or fork is None or e.geometry is None:
         return None
     room = max(e.stability.ratio / 0.05, 0.0)
@@ -132,8 +141,10 @@ def ill_conditioned(e: Evidence) -> Finding | None:
             strength *= 0.5  # then one rate could serve all, or noise is in the way
     used = f"{e.stability.ratio:.2g} of what the steepest direction bears"
     strength = min(strength, fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
-    if _has_a_symptom(e):
-        strength *= 0.6  # which, where its treatment helps, says more
+    if _has_a_symptom(e) and any(
+        f is not None and benefit(e, f) >= 1.0 for f in (e.standardised, e.normalised, e.fresh)
+    ):
+        strength *= 0.6  # which says more
     symptom = f"the learning rate {e.stability.lr:.3g} already uses {used}"
     return _finding(Cause.ILL_CONDITIONED, strength, symptom, fork)
 
@@ -165,7 +176,13 @@ def saturated_units(e: Evidence) -> Finding | None:
     if worst is None:
         return None
     symptom = f"{worst.saturated:.0%} of {worst.name}'s units are flat on nearly all data"
-    return _finding(Cause.SATURATED_UNITS, _strength(e, fork, worst.saturated / HALF), symptom, fork)
+    strength = _strength(e, fork, worst.saturated / HALF) * _flaw_first(e)
+    return _finding(Cause.SATURATED_UNITS, strength, symptom, fork)
+
+
+def _flaw_first(e: Evidence) -> float:
+    """Identical units explain what becomes of them."""
+    return 0.6 if flawed(e) else 1.0
 
 
 def vanishing_gradient(e: Evidence) -> Finding | None:
@@ -181,18 +198,30 @@ def vanishing_gradient(e: Evidence) -> Finding | None:
     if signal < ratio:
         ratio = signal
         symptom = f"what the last hidden layer still tells samples apart by is {ratio:.2g} times that of the first"
-    return _finding(Cause.VANISHING_GRADIENT, _strength(e, fork, min(VANISHED / max(ratio, 1e-12), 3.0)), symptom, fork)
+    strength = _strength(e, fork, min(VANISHED / max(ratio, 1e-12), 3.0)) * _flaw_first(e)
+    if _onset(e) >= ONSET:
+        strength *= 0.6  # it exploded first, and has saturated the units
+    return _finding(Cause.VANISHING_GRADIENT, strength, symptom, fork)
+
+
+def _onset(e: Evidence) -> float:
+    return 0.0 if e.steps is None or e.steps.onset is None else e.steps.onset
 
 
 def exploding_gradient(e: Evidence) -> Finding | None:
     """Gradients grow towards the first weight or are huge as a whole, and bounding them helps."""
     ends = _ends(e)
-    if ends is None or e.clipped is None:
+    if ends is None:
         return None
     first, last = ends
     ratio = first.relative / last.relative if last.relative > 0 else 0.0
     symptom = f"relative to the weights, the gradient of {first.name} is {ratio:.3g} times that of {last.name}"
-    return _finding(Cause.EXPLODING_GRADIENT, _strength(e, e.clipped, ratio * 0.02), symptom, e.clipped)
+    found = _finding(Cause.EXPLODING_GRADIENT, _strength(e, e.clipped, ratio * 0.02), symptom, e.clipped)
+    if found is not None or _onset(e) < ONSET:
+        return found
+    fork = _better(e.clipped, e.normalised, e.fresh, e.gentle)
+    symptom = f"the first gradient of the run was {_onset(e):.3g} times a fresh network's"
+    return _finding(Cause.EXPLODING_GRADIENT, _strength(e, fork, min(_onset(e) / ONSET, 3.0)), symptom, fork)
 
 
 def bad_initialisation(e: Evidence) -> Finding | None:
@@ -207,13 +236,16 @@ def bad_initialisation(e: Evidence) -> Finding | None:
         raised = level.start / level.baseline
     symptom = (
         f"{alike:.0%} of a layer's units are identical"
-        if alike >= 0.9
+        if flawed(e)
         else f"the run began at {level.start:.3g}, {raised:.3g} times a constant answer's loss"
         if level.start is not None
         else ""
     )
     return _finding(
-        Cause.BAD_INITIALISATION, _strength(e, e.fresh, max(alike / 0.9, raised / RAISED)), symptom, e.fresh
+        Cause.BAD_INITIALISATION,
+        _strength(e, e.fresh, max(1.6 if flawed(e) else alike / 0.9, raised / RAISED)),
+        symptom,
+        e.fresh,
     )
 
 
@@ -226,7 +258,8 @@ def stale_statistics(e: Evidence) -> Finding | None:
         return None  # running statistics start from nothing
     gap, mended = s.evaluation - s.training, s.evaluation - s.recomputed
     # a tenth of the whole, or half of what was learned so far where that is little
-    learned = 0.0 if e.reference is None else max(e.reference - s.training, 0.0)
+    known = e.reference if e.level.baseline is None else e.level.baseline
+    learned = 0.0 if known is None else max(known - s.training, 0.0)
     most = max(SUBSTANTIAL * e.scale, 0.25 * abs(s.training))
     least = max(min(most, max(0.5 * learned, WORTH * e.scale)), 1e-300)
     strength = min(gap / least, mended / (0.5 * gap) if gap > 0 else 0.0)

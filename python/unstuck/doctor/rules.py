@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..critical import Verdict
 from .causes import Cause
 from .evidence import Evidence, Fork, Geometry, Stability
-from .inside import INSIDE, LONG_STRIDE, explains
+from .inside import INSIDE, LONG_STRIDE, explains, too_soon
 from .progress import (
     MATERIAL,
     MOST_CONFIDENT,
@@ -236,7 +236,8 @@ def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
     if not tried or (_no_better_than_a_constant(e) and not _nothing_to_learn(e, g)):
         return None
     # a gain that is worth an action, or one of three times as much that its noise leaves open
-    possible = max(fork.gain + fork.error for fork in tried if not fork.broke or fork.gain < 0) / worth(e)
+    others = [fork for fork in tried if fork is not e.full_step and not fork.broke]
+    possible = max((fork.gain + fork.error for fork in others), default=0.0) / worth(e)
     best = max(possible / 3, g.gradient_decrease / worth(e), *(_doubt(e, fork) for fork in tried))
     if e.restart is not None:
         best = max(best, 0.5 * benefit(e, e.restart))
@@ -252,9 +253,9 @@ def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
 def _doubt(e: Evidence, fork: Fork) -> float:
     """How much a fork speaks against convergence: as much as it would accuse."""
     found = benefit(e, fork)
-    if fork in (e.full_step, e.adaptive, e.newton):
+    if fork in (e.adaptive, e.layerwise, e.newton):
         found = min(found, fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
-    return found
+    return min(found, too_soon(e)) if fork is e.full_step else found
 
 
 def _no_better_than_a_constant(e: Evidence) -> bool:

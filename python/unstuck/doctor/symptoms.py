@@ -81,15 +81,21 @@ class StepSize:
         peak: the largest that the history holds, or that the schedule had.
         shrunk: median over parameters of the effective step now over that at the start, from accumulated squares; 1
             for rules that forget.
+        idle: share of the history's updates that were made at less than a twentieth of the largest rate.
         moves: length of the longest of the next updates over the length of a fresh network's θ; None without a network.
-        jumps: the same of the first updates of a fresh network; infinite where one is not finite.
+        jumps: the same of the first updates of a fresh network on large batches, so that noise has little part in it;
+            infinite where one is not finite.
+        onset: the run's first gradient norm over a fresh network's, both on a batch of the run's; None without a
+            history.
     """
 
     lr: float
     peak: float
     shrunk: float
+    idle: float = 1.0
     moves: float | None = None
     jumps: float | None = None
+    onset: float | None = None
 
     @property
     def left(self) -> float:
@@ -98,8 +104,8 @@ class StepSize:
 
     @property
     def stride(self) -> float:
-        """The larger of `moves` and `jumps`; 0 where they are not known."""
-        return max(self.moves or 0.0, self.jumps or 0.0)
+        """`jumps`; 0 where they are not known."""
+        return self.jumps or 0.0
 
 
 @dataclass(frozen=True)

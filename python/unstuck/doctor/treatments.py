@@ -20,13 +20,19 @@ from .subject import Subject
 
 Array = NDArray[Any]
 
-ADAM_RATE = 1e-3
+ADAM_RATE, LAYER_RATE = 1e-3, 1e-2
 STRIDE = 0.02  # of a fresh network's θ: an update that any network bears
 
 
 def with_adam(fork: Trainer, lr: float = ADAM_RATE) -> Trainer:
     """The fork with Adam in place of its optimizer."""
     fork.opt = optim.Adam(lr=lr)
+    return fork
+
+
+def with_layerwise_rates(fork: Trainer, lr: float = LAYER_RATE) -> Trainer:
+    """The fork with LAMB in place of its optimizer: every block moves by a share of its own length."""
+    fork.opt = optim.LAMB(lr=lr)
     return fork
 
 

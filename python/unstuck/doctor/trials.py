@@ -9,12 +9,13 @@ from ..train import Trainer
 from . import forks, treatments
 from .evidence import Evidence, Fork
 from .forks import Course
-from .inside import EXHAUSTED, HALF, LONG_STRIDE, RAISED, SCALES, VANISHED, signal_left
+from .inside import EXHAUSTED, HALF, LONG_STRIDE, ONSET, RAISED, SCALES, VANISHED, signal_left
 from .layers import network_landscape
 from .objective import Objective
 from .subject import Subject
 
 Made = Trainer | tuple[Trainer, Objective] | None
+UNEQUAL = 300.0  # times: relative gradients that no one rate serves
 WORTH_A_TRY = 0.6  # of a rule's threshold: a trial may find what the symptom only hints at
 
 
@@ -56,11 +57,22 @@ def _fade(e: Evidence) -> float:
     return e.weights[0].relative / e.weights[-1].relative
 
 
+def _unequal(e: Evidence) -> float:
+    """The largest relative gradient of a weight over the smallest."""
+    sizes = [block.relative for block in e.weights or () if block.relative > 0.0]
+    return max(sizes) / min(sizes) if sizes else 1.0
+
+
 def _start_is_bad(e: Evidence) -> bool:
     level = e.level
     alike = max((block.identical for block in (e.weights or ())[:-1]), default=0.0)
     raised = level.start is not None and level.baseline is not None and level.start > 0.5 * RAISED * level.baseline
     return alike >= HALF or raised
+
+
+def _exploded(e: Evidence) -> bool:
+    onset = None if e.steps is None else e.steps.onset
+    return onset is not None and onset > WORTH_A_TRY * ONSET
 
 
 def _blocked(e: Evidence) -> bool:
@@ -109,7 +121,7 @@ TRIALS = (
     ),
     Trial(
         "clipped",
-        lambda e: _fade(e) > 20.0,
+        lambda e: _fade(e) > 20.0 or _exploded(e),
         lambda fork, subject, e: treatments.with_clipping(fork, 1.0),
         lambda e: "gradients clipped to norm 1",
     ),
@@ -125,7 +137,18 @@ TRIALS = (
         _gentle,
         lambda e: f"fresh weights and the learning rate multiplied by {_soft(e):.3g}",
     ),
-    Trial("fresh", lambda e: _blocked(e) or _start_is_bad(e) or _dies(e), _fresh, lambda e: "fresh weights"),
+    Trial(
+        "fresh",
+        lambda e: _blocked(e) or _start_is_bad(e) or _dies(e) or _exploded(e),
+        _fresh,
+        lambda e: "fresh weights",
+    ),
+    Trial(
+        "layerwise",
+        lambda e: e.stability is not None and e.stability.ratio > 0.03 and _unequal(e) > UNEQUAL,
+        lambda fork, subject, e: treatments.with_layerwise_rates(fork),
+        lambda e: f"LAMB with lr {treatments.LAYER_RATE:g}",
+    ),
     Trial(
         "adaptive",
         lambda e: e.stability is not None and e.stability.rule == "SGD" and e.stability.ratio > 0.03,
