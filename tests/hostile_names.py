@@ -54,6 +54,9 @@ NAMES = [
     "<script>document.body.innerHTML='taken'</script>",
     "url(//evil.example/x.png)",
     "<b>" * 3000,
+    "\ufffenone\uffff",
+    "tag\U000e003cscript\U000e003e",
+    "z\u0300" * 200,
 ]
 
 

@@ -155,6 +155,11 @@ def _sharp(task: Task, seed: int, gain: float) -> Setup:
     return Setup(land, Adam(lr=2e-3), 2000, {"batch_size": ALL, "validation": _new_data(task, seed)})
 
 
+def _collapsed(task: Task, seed: int, l2: float) -> Setup:
+    """Two hidden layers whose weights a penalty has taken to 0: there the Hessian is l2·I and the output bias's own."""
+    return Setup(task.land(seed, (24, 24), init="zeros", l2=l2), SGD(lr=2 * task.rate), 500, {"seed": seed})
+
+
 def _sgd(factor: float | None = None, **options: Any) -> Callable[[Task, int, float], Setup]:
     def set_up(task: Task, seed: int, severity: float) -> Setup:
         lr = task.rate * (severity if factor is None else factor)
@@ -170,6 +175,8 @@ FAULTS = (
          lambda t, s, v: Setup(t.land(s, (24, 24), init="zeros"), SGD(lr=v * t.rate), 400, {"seed": s})),
     Plan("a minimum higher than others", "LOCAL_MINIMUM",
          worst_minimum, (1.0, 3.0, 4.0), sound=lowest_minimum, fits=has_few_columns),
+    Plan("collapsed under a penalty", "LOCAL_MINIMUM BAD_INITIALISATION", _collapsed, (1e-3, 5e-3),
+         twin=lambda t, s, v: t.land(s, (24, 24), l2=v)),
     Plan("SGD rate far too large", "STEP_TOO_LARGE NON_FINITE",
          lambda t, s, v: Setup(t.land(s), SGD(lr=v * t.rate, momentum=0.9), 300, {"seed": s}), (100.0, 1000.0)),
     Plan("Adam rate far too large", "STEP_TOO_LARGE SATURATED_UNITS",

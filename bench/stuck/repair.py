@@ -23,9 +23,10 @@ import numpy as np
 
 import unstuck as us
 from bench.stuck.examine import find
+from bench.stuck.jobs import Job
 from bench.stuck.plan import Plan
 from bench.stuck.score import share
-from bench.stuck.tasks import Task
+from bench.stuck.tasks import TASKS, Task
 from bench.stuck.truth import CHECKPOINTS, MUCH_WORSE, Height, follow, height_of, measure
 from unstuck.doctor.menu import MENU, menu
 from unstuck.sampler import Sampler
@@ -35,18 +36,22 @@ T_QUANTILE, MATERIAL = 2.92, 0.01
 HABITS = ("do nothing", "restart", "rate / 10", "rate × 10", "Adam 1e-3", "a random remedy of the menu")
 
 
-def jobs_of(jobs: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The faults among the jobs with a remedy in the menu; of their severities every other one."""
-    chosen = []
+def jobs_of(jobs: Sequence[Job]) -> list[Job]:
+    """The faults among the jobs with a remedy in the menu: one severity for each task, in turns, and one seed."""
+    offered: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
         _, plan = find(*job[:2])
-        has_remedy = plan.faulty and MENU.get(us.Cause[plan.causes.split()[0]])
-        if has_remedy and job[3] == plan.severities[len(job[0]) % 2 if len(plan.severities) > 1 else 0]:
-            chosen.append(job)
+        if plan.faulty and MENU.get(us.Cause[plan.causes.split()[0]]):
+            offered.setdefault((job[0], job[1]), []).append(job)
+    chosen = []
+    for (task_name, _), same in offered.items():
+        severities = sorted({job[3] for job in same})
+        severity = severities[[task.name for task in TASKS].index(task_name) % len(severities)]
+        chosen.append(next(job for job in same if job[3] == severity))
     return chosen
 
 
-def attempt(job: tuple[Any, ...]) -> dict[str, Any]:
+def attempt(job: Job) -> dict[str, Any]:
     """One run: the truth, `unstick`, its control, the habits."""
     task_name, plan_name, seed, severity, budget = job
     task, plan = find(task_name, plan_name)

@@ -87,7 +87,15 @@ def _count(answers: Sequence[Answer], test: Callable[[Answer], bool]) -> str:
 def table(answers: Sequence[Answer]) -> str:
     """All scores as text."""
     kept = [answer for answer in answers if not answer.left_out]
-    parts = [headline(kept), by_cause(kept), confusion(kept), reliability(kept), rivals_table(kept), left_out(answers)]
+    parts = [
+        headline(kept),
+        by_cause(kept),
+        by_task(kept),
+        confusion(kept),
+        reliability(kept),
+        rivals_table(kept),
+        left_out(answers),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -111,7 +119,7 @@ def headline(answers: Sequence[Answer]) -> str:
 
 
 def by_cause(answers: Sequence[Answer]) -> str:
-    """One line for each plan: recall, causes, and what was said."""
+    """One line for each plan: acceptable answers, and what was said."""
     lines = []
     for plan in dict.fromkeys(a.plan for a in answers):
         rows = [a for a in answers if a.plan == plan]
@@ -120,6 +128,17 @@ def by_cause(answers: Sequence[Answer]) -> str:
         lines.append(
             f"  {plan:32s} {good:3d}/{len(rows):<3d} " + ", ".join(f"{name} {n}" for name, n in said.most_common())
         )
+    return "\n".join(lines)
+
+
+def by_task(answers: Sequence[Answer]) -> str:
+    """One line for each task: no task alone should carry the scores."""
+    lines = [f"  {'':28s} {'false alarms':31s} acceptable cause"]
+    for task in dict.fromkeys(a.task for a in answers):
+        faulty = [a for a in answers if a.task == task and a.faulty]
+        healthy = [a for a in answers if a.task == task and not a.faulty]
+        alarms, good = _count(healthy, lambda a: a.alarmed), _count(faulty, lambda a: a.acceptable)
+        lines.append(f"  {task:28s} {alarms:31s} {good}")
     return "\n".join(lines)
 
 

@@ -25,8 +25,6 @@ from ..nearest_name import cure
 from ..plain_text import plain
 from ..progress import bar
 from ..report import ENDINGS
-from ..report.text import facts_text, wrap
-from ..report.typeset import typeset
 from ..settings import setting
 from .output import Output
 
@@ -51,8 +49,7 @@ def run(settings: Settings, out: Output) -> int:
         check_target(settings.report, ENDINGS, "--report")
     if settings.save is not None and not settings.unstick:
         raise ArgumentError("`--save` goes with `--unstick`: a diagnosis alone changes nothing that could be saved")
-    with talk_to_stderr(), bar("examining") as progress:
-        progress(0, 1, settings.factory)
+    with talk_to_stderr(), bar("examining"):
         made = call(find(settings.factory), settings.factory)
         found = _examine(made, settings)
         if settings.save is not None:
@@ -61,7 +58,7 @@ def run(settings: Settings, out: Output) -> int:
     if settings.report is not None:
         found.save(settings.report)
         out.talk(f"Report: {settings.report}")
-    out.result(_text(found, out.width), json.loads(found.to_json()))
+    out.result(out.paragraph(str(found), found.shown_remedies), json.loads(found.to_json()))
     return found.exit_code
 
 
@@ -79,13 +76,6 @@ def _examine(made: Any, settings: Settings) -> Diagnosis | Outcome:
     except Exception as error:
         message = f"`{settings.factory}`: its landscape failed: {type(error).__name__}: {plain(error, 300)}"
         raise ArgumentError(message) from error
-
-
-def _text(found: Diagnosis | Outcome, width: int) -> str:
-    """The answer in one sentence, and below it what to do, or what was tried."""
-    remedies = found.shown_remedies
-    lines = wrap(typeset(plain(str(found))), width)
-    return "\n".join([*lines, *(["", facts_text(remedies, width)] if remedies else [])])
 
 
 def find(name: str) -> Callable[[], Any]:

@@ -78,7 +78,7 @@ def lab_command(lab: Lab) -> Any:
         if chosen.out is not None:
             written = found.save(chosen.out)
             out.talk(f"Figure: {written.name}")
-        out.result(f"{verdict} {found.sentence}", found.to_dict())
+        out.result(out.paragraph(f"{verdict} {found.sentence}"), found.to_dict())
         return 0 if found.holds else 1
 
     return command(lab.name, f"{lab.title}.\n\n{_without_first_line(lab.text)}", settings, run)

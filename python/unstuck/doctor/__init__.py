@@ -82,7 +82,7 @@ def diagnose(
     with np.errstate(all="ignore"):
         work = examine(*_prepared(land, point, run, budget), target)
         findings, blamed = tuple(judge(work.evidence)), _blame(work)
-    history = None if run is None else (run.history["step"].copy(), run.history["loss"].copy())
+    history = None if run is None else _history(run)
     return Diagnosis(
         findings,
         work.evidence,
@@ -104,6 +104,12 @@ def _prepared(land: Landscape, point: Any, run: Trainer | None, budget: float | 
     seconds = BUDGET if run is None else max(BUDGET, min(SHARE * cost_so_far(run, costs), MOST))
     subject = Subject(land, theta, run, seconds, costs)
     return subject, Clock(seconds, subject.tally)
+
+
+def _history(run: Trainer) -> tuple[Any, Any, list[tuple[float, str]]]:
+    """Steps, losses and the moments at which something was done to the run."""
+    events = [(float(event["step"]), str(event["kind"])) for event in run.history.events]
+    return run.history["step"].copy(), run.history["loss"].copy(), events
 
 
 def _blame(work: Examination) -> Blame | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..critical import CriticalPoint
 from ..curvature.blame import Blame
-from ..report import Report
+from ..report import Answer, Chart, Report
 from ..report.facts import Fact
 from . import wording
 from .causes import Cause
@@ -33,7 +33,7 @@ class Diagnosis:
         theta: the point (n,) that was classified: θ, or the quiet place that a noisy run hovers around.
         costs: [(probe, seconds)].
         notes: probes that could not be made, and why.
-        history: (steps, losses) of the run, for the report; None without a run.
+        history: (steps, losses, events) of the run, for the report; None without a run.
         blame: which blocks and rows the direction of negative curvature lives in; None without one.
     """
 
@@ -43,7 +43,7 @@ class Diagnosis:
     theta: Array
     costs: tuple[tuple[str, float], ...]
     notes: tuple[str, ...]
-    history: tuple[Any, Any] | None = None
+    history: tuple[Any, Any, list[tuple[float, str]]] | None = None
     blame: Blame | None = None
 
     @property
@@ -104,6 +104,19 @@ class Diagnosis:
             {cause.name: confidence for cause, confidence in self.causes},
         )
         return [verdict, *self.evidence]
+
+    @property
+    def answers(self) -> list[Answer]:
+        """The causes as a report ranks them: confidence, measurement, and what would change it."""
+        from .showing import answers
+
+        return answers(self)
+
+    def figures(self) -> list[Chart]:
+        """The curves of the copies, the losses of the run, the ends of the spectrum, as far as they were measured."""
+        from .showing import figures
+
+        return figures(self)
 
     def report(self) -> Report:
         """The diagnosis as a report with charts."""

@@ -11,6 +11,7 @@ from ..plain_text import plain
 from .facts import CHANGE, Fact, Status
 from .glossary import meanings
 from .svg import with_own_ids
+from .text import MARKS
 from .typeset import pieces, terms_in, typeset
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def _texts(fact: Fact) -> tuple[str, str, str]:
 def fragment(title: str, sentence: str, facts: Sequence[Fact], status: Status = "info") -> str:
     """A small box with the sentence and a table of the facts, for `_repr_html_` in notebooks."""
     template = _environment().get_template("fragment.html")
-    return str(template.render(title=title, sentence=sentence, facts=facts, status=status, words=WORDS, shown=_shown))
+    shown = {"title": title, "sentence": sentence, "facts": facts, "status": status}
+    return str(template.render(**shown, marks=MARKS, shown=_shown))
 
 
 def _shown(text: str) -> str:
