@@ -16,10 +16,10 @@ from .costs import cost_so_far, costs_of
 from .diagnosis import Diagnosis
 from .evidence import Evidence
 from .examine import Examination, examine
-from .menu import Treatment
 from .remedies import Remedy
 from .rules import Finding, judge
 from .subject import Clock, Subject
+from .treatment import Treatment
 from .unsticking import Attempt, Outcome, unstick
 
 __all__ = [

@@ -26,7 +26,7 @@ STARTS = 8
 def try_newton(subject: Subject, control: Course, clock: Clock, seconds: float) -> Fork | None:
     """L-BFGS from θ, for at most as many gradients as the control has updates. Cost: `seconds`, about."""
     most = int(min(max(_affordable(subject, clock, seconds), FEWEST), MOST, control.steps))
-    loss, used = descend(subject.curved, subject.theta, most)
+    loss, used, _ = descend(subject.curved, subject.theta, most)
     if subject.curved.samples != subject.objective.samples or not np.isfinite(loss):
         return None
     theirs = np.inf if control.broke else float(np.median(control.later))
@@ -51,25 +51,28 @@ def try_elsewhere(subject: Subject, run: Trainer, loss: float, clock: Clock, sec
     return Fork(most, best, loss, 0.0, float(best < loss), change)
 
 
-def descend(objective: Objective, theta: Array, most: int) -> tuple[float, int]:
-    """(the loss that L-BFGS comes to, gradients used). Stops early where the line search finds nothing lower."""
+def descend(objective: Objective, theta: Array, most: int) -> tuple[float, int, Array]:
+    """(the lowest loss that L-BFGS comes to, gradients used, where). It stops where its line search finds nothing."""
     from scipy.optimize import minimize
 
-    lowest = [np.inf]
+    lowest, place = np.inf, theta
 
     def value(x: Array) -> tuple[float, Array]:
-        loss, gradient = objective.gradient(x.astype(theta.dtype))
+        nonlocal lowest, place
+        at = x.astype(theta.dtype)
+        loss, gradient = objective.gradient(at)
         if not (np.isfinite(loss) and np.isfinite(gradient).all()):
             return 1e100, np.zeros_like(x)
-        lowest[0] = min(lowest[0], loss)
+        if loss < lowest:
+            lowest, place = loss, at
         return loss, gradient.astype(np.float64)
 
     options = {"maxfun": most, "maxiter": most, "maxcor": MEMORY, "ftol": 0.0, "gtol": 0.0}
     try:
         used = minimize(value, theta.astype(np.float64), jac=True, method="L-BFGS-B", options=options).nfev
     except UnstuckError:
-        return np.inf, 0
-    return float(lowest[0]), int(used)
+        return np.inf, 0, theta
+    return float(lowest), int(used), place
 
 
 def _affordable(subject: Subject, clock: Clock, seconds: float) -> float:

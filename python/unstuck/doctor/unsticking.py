@@ -20,9 +20,11 @@ from .causes import Cause
 from .diagnosis import Diagnosis
 from .evidence import Evidence, Fork
 from .forks import Course
-from .menu import Treatment, menu
+from .menu import menu
+from .objective import Objective, examined_samples
 from .progress import benefit
-from .subject import Clock, Subject
+from .subject import MOST_SAMPLES, Clock, Subject
+from .treatment import Treatment
 
 BUDGET = 6.0  # seconds, half of them for the diagnosis; nominal ones of work unless a budget is stated
 MOST_TRIED = 6
@@ -167,23 +169,34 @@ def _try_all(diagnosis: Diagnosis, run: Trainer, seconds: float, stated: bool) -
     if not candidates:
         return []
     steps = forks.affordable_steps(subject, run.fork(), clock, seconds / (len(candidates) + 3))
-    evidence, control = diagnosis.measured, forks.follow(subject, run.fork(), steps)
+    judged = _judged_by(diagnosis, subject, run)
+    evidence, control = diagnosis.measured, forks.follow(subject, run.fork(), steps, judged)
     attempts = [
         Attempt(treatment, fork, None, _verified(diagnosis, evidence, fork, treatment))
         for treatment in candidates
-        if (fork := _fork(treatment, subject, run, control, None)) is not None
+        if (fork := _fork(treatment, subject, run, control, judged)) is not None
     ]
     best = _best(attempts)
     if best is None or run.sampler.full:
         return attempts
-    other = forks.follow(subject, _reordered(run.fork()), steps)
-    again = _fork(best.treatment, subject, run, other, _reordered)
+    other = forks.follow(subject, _reordered(run.fork()), steps, judged)
+    again = _fork(best.treatment, subject, run, other, judged, reordered=True)
     sure = again is not None and _verified(diagnosis, evidence, again, best.treatment)
     attempts[attempts.index(best)] = Attempt(best.treatment, best.fork, again, sure)
     return attempts
 
 
-def _fork(treatment: Treatment, subject: Subject, run: Trainer, control: Course, change: object) -> Fork | None:
+def _judged_by(diagnosis: Diagnosis, subject: Subject, run: Trainer) -> Objective:
+    """The training objective; where new data are the trouble, the loss on those."""
+    if diagnosis.cause is not Cause.SHARP_MINIMUM or run.validation is None:
+        return subject.objective
+    new = run.validation.land
+    return Objective(new, 0.0, examined_samples(new.samples, MOST_SAMPLES), subject.tally)
+
+
+def _fork(
+    treatment: Treatment, subject: Subject, run: Trainer, control: Course, judged: Objective, reordered: bool = False
+) -> Fork | None:
     """The treated fork beside the control; None where the treatment cannot be done."""
     fork = run.fork()
     try:
@@ -191,9 +204,9 @@ def _fork(treatment: Treatment, subject: Subject, run: Trainer, control: Course,
             return None
     except UnstuckError:
         return None
-    if change is not None:
+    if reordered:
         _reordered(fork)
-    return forks.compare(subject, forks.follow(subject, fork, control.steps), control, treatment.text)
+    return forks.compare(subject, forks.follow(subject, fork, control.steps, judged), control, treatment.text)
 
 
 def _reordered(fork: Trainer) -> Trainer:
