@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..curvature.blame import Blame, blame
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ArgumentTypeError
 from ..landscape import Landscape, check_landscape, check_theta
 from ..ranges import NON_NEGATIVE
 from ..train import Trainer
@@ -17,7 +18,7 @@ from .diagnosis import Diagnosis
 from .evidence import Evidence
 from .examine import Examination, examine
 from .remedies import Remedy
-from .rules import Finding, judge
+from .rules import RULES, Finding, Rule, judge
 from .subject import Clock, Subject
 from .treatment import Treatment
 from .unsticking import Attempt, Outcome, unstick
@@ -41,7 +42,12 @@ SHARE = 0.25  # of what the run has cost: the least that an examination of it ma
 
 
 def diagnose(
-    subject: Trainer | Landscape, theta: Any = None, *, budget: float | None = None, target: float | None = None
+    subject: Trainer | Landscape,
+    theta: Any = None,
+    *,
+    budget: float | None = None,
+    target: float | None = None,
+    rules: Sequence[Rule] = (),
 ) -> Diagnosis:
     """Why does this run not get better, or does it?
 
@@ -55,13 +61,15 @@ def diagnose(
         budget: seconds that the examination may take, about. None: an amount of work instead, the same on a busy
             machine: about 3 s of an idle core, more (up to 30) for a run that has cost more than four times that.
         target: a loss that should be reached; above it a certified minimum counts as LOCAL_MINIMUM.
+        rules: rules of your own, asked beside the built-in ones: functions of the `Evidence` that return a
+            `Finding(cause, confidence, reason)` or None. The most confident finding is the answer.
 
     Returns:
         A `Diagnosis`.
 
     Raises:
         ArgumentError: no point is given, or `budget` is not positive.
-        ArgumentTypeError: `subject` is neither a run nor a landscape.
+        ArgumentTypeError: `subject` is neither a run nor a landscape, or a rule is no function that returns a Finding.
 
     Guarantee: the run and the landscape are left as they were, to the bit. Without a `budget` the same run has the
     same diagnosis every time; of a landscape whose calls take longer than 0.1 ms only the order of magnitude of
@@ -81,7 +89,7 @@ def diagnose(
     # overflow on the way to a verdict is evidence, not an accident
     with np.errstate(all="ignore"):
         work = examine(*_prepared(land, point, run, budget), target)
-        findings, blamed = tuple(judge(work.evidence)), _blame(work)
+        findings, blamed = tuple(judge(work.evidence, [*RULES, *map(_checked, rules)])), _blame(work)
     history = None if run is None else _history(run)
     return Diagnosis(
         findings,
@@ -104,6 +112,22 @@ def _prepared(land: Landscape, point: Any, run: Trainer | None, budget: float | 
     seconds = BUDGET if run is None else max(BUDGET, min(SHARE * cost_so_far(run, costs), MOST))
     subject = Subject(land, theta, run, seconds, costs)
     return subject, Clock(seconds, subject.tally)
+
+
+def _checked(rule: Rule) -> Rule:
+    """The rule, with what it returns looked at."""
+    if not callable(rule):
+        raise ArgumentTypeError(f"`rules` must be functions of the evidence, got {type(rule).__name__}")
+
+    def asked(evidence: Evidence) -> Finding | None:
+        found = rule(evidence)
+        if found is not None and not (isinstance(found, Finding) and isinstance(found.cause, Cause)):
+            raise ArgumentTypeError(f"`rules`: a rule must return a Finding or None, got {type(found).__name__}")
+        if found is not None and not 0.0 <= found.confidence <= 1.0:
+            raise ArgumentError(f"`rules`: a confidence must be in [0, 1], got {found.confidence}")
+        return found
+
+    return asked
 
 
 def _history(run: Trainer) -> tuple[Any, Any, list[tuple[float, str]]]:

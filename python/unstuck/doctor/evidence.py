@@ -7,7 +7,18 @@ from dataclasses import dataclass
 
 from ..critical import CriticalPoint, Verdict
 from ..train import Failure
-from .symptoms import BlockState, Features, Generalisation, LayerState, Sharpness, Statistics, StepSize
+from .symptoms import (
+    BlockState,
+    Features,
+    Generalisation,
+    Labels,
+    LayerState,
+    Noise,
+    OneBatch,
+    Sharpness,
+    Statistics,
+    StepSize,
+)
 from .trend import Trend
 
 
@@ -235,6 +246,9 @@ class Evidence:
         layers: what every activation of a network does on the data.
         weights: every weight with its gradient, first layer first.
         features: the columns of X.
+        labels: how often each class occurs.
+        noise: how much of a batch's gradient is signal.
+        one_batch: whether a few samples can be learned by heart.
         steps: how much the optimizer still moves.
         statistics: running statistics against those of the data.
         generalisation: new data against the training data.
@@ -274,6 +288,9 @@ class Evidence:
     layers: tuple[LayerState, ...] | None = None
     weights: tuple[BlockState, ...] | None = None
     features: Features | None = None
+    labels: Labels | None = None
+    noise: Noise | None = None
+    one_batch: OneBatch | None = None
     steps: StepSize | None = None
     statistics: Statistics | None = None
     generalisation: Generalisation | None = None

@@ -14,14 +14,15 @@ from ..train import Trainer
 from . import probes, rules
 from .calm import calm
 from .causes import Cause
-from .data import look_at_features
+from .data import look_at_features, look_at_labels
 from .descent import far_along, find_descent
 from .evidence import Evidence, Geometry
 from .forks import Course
 from .inside import overfits
 from .layers import look_at_layers, look_at_weights
 from .moving import look_at_statistics, look_at_steps, look_at_validation
-from .newton import try_elsewhere, try_newton
+from .newton import try_elsewhere, try_newton, try_one_batch
+from .noise import look_at_noise
 from .sharp import look_for_flatter
 from .subject import Clock, Subject, distance
 from .trials import TRIALS, make_trial
@@ -135,6 +136,9 @@ def _look_inside(work: Examination, run: Trainer) -> None:
     work.learn(
         layers=work.measure("layers", look_at_layers, subject),
         features=work.measure("features", look_at_features, subject),
+        labels=work.measure("labels", look_at_labels, subject),
+        noise=work.measure("noise", look_at_noise, subject, run.sampler.batch_size),
+        one_batch=work.measure("one batch", try_one_batch, subject),
         steps=work.measure("step size", look_at_steps, subject, run),
     )
 

@@ -102,6 +102,8 @@ def compare(subject: Subject, fork: Course, control: Course, change: str) -> For
     if fork.broke or control.broke:
         return Fork(fork.steps, mine, theirs, 0.0, float(mine < theirs), change, fork.broke, *curves)
     difference = control.later - fork.later
+    grain = 4 * subject.dtype_error * np.abs(control.later)
+    wins = float(np.mean(difference > grain))
     middle = float(np.median(difference))
     reach = 3 * 1.4826 * float(np.median(np.abs(difference - middle)))
     if reach > 0.0:
@@ -110,8 +112,6 @@ def compare(subject: Subject, fork: Course, control: Course, change: str) -> For
     power = float(rest @ rest)
     correlation = min(max(float(rest[1:] @ rest[:-1]) / power, 0.0), 0.8) if power > 0 else 0.0
     error = math.sqrt(power / (len(rest) - 1) / len(rest) * (1 + correlation) / (1 - correlation))
-    grain = 4 * subject.dtype_error * np.abs(control.later)
-    wins = float(np.mean(difference > grain))
     return Fork(fork.steps, mine, theirs, max(error, float(grain.max())), wins, change, False, *curves)
 
 

@@ -94,7 +94,8 @@ def look_at_weights(subject: Subject) -> tuple[BlockState, ...] | None:
     for name, where, shape in weights:
         w, g = subject.theta[where].astype(np.float64), gradient[where].astype(np.float64)
         alike = _identical_rows(w.reshape(shape[0], -1))
-        states.append(BlockState(plain(name, 80), float(np.linalg.norm(w)), float(np.linalg.norm(g)), alike))
+        untouched = float(np.mean(g == 0.0))
+        states.append(BlockState(plain(name, 80), float(np.linalg.norm(w)), float(np.linalg.norm(g)), alike, untouched))
     return tuple(states)
 
 

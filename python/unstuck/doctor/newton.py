@@ -11,9 +11,11 @@ from ..errors import UnstuckError
 from ..train import Trainer
 from .evidence import Fork
 from .forks import Course
+from .layers import network_landscape
 from .objective import Objective
 from .subject import Clock, Subject
-from .treatments import fresh_theta, network_landscape
+from .symptoms import OneBatch
+from .treatments import fresh_theta
 
 Array = NDArray[Any]
 
@@ -21,6 +23,7 @@ MEMORY = 20  # pairs that curvature is estimated from
 FEWEST, MOST = 30, 300  # gradients
 LINE_SEARCH = 1e-4  # seconds: what a gradient costs in SciPy beyond itself
 STARTS = 8
+ONE_BATCH, FEW_GRADIENTS = 32, 100
 
 
 def try_newton(subject: Subject, control: Course, clock: Clock, seconds: float) -> Fork | None:
@@ -73,6 +76,18 @@ def descend(objective: Objective, theta: Array, most: int) -> tuple[float, int, 
     except UnstuckError:
         return np.inf, 0, theta
     return float(lowest), int(used), place
+
+
+def try_one_batch(subject: Subject) -> OneBatch | None:
+    """L-BFGS on at most 32 samples, from θ. Cost: at most 100 of their gradients; None without data."""
+    samples = subject.land.samples
+    if samples is None:
+        return None
+    few = np.sort(np.random.default_rng(0).choice(samples, min(samples, ONE_BATCH), replace=False)).astype(np.int64)
+    objective = Objective(subject.curved.land, 0.0, few, subject.tally)
+    before = float(objective.loss(subject.theta))
+    after, used, _ = descend(objective, subject.theta, FEW_GRADIENTS)
+    return OneBatch(len(few), before, min(before, after), used)
 
 
 def _affordable(subject: Subject, clock: Clock, seconds: float) -> float:

@@ -35,12 +35,14 @@ class BlockState:
         weight: ‖W‖.
         gradient: ‖∂L/∂W‖.
         identical: share of rows that equal another row to 1e-6 of their length.
+        untouched: share of entries whose gradient is exactly 0 on the examined samples.
     """
 
     name: str
     weight: float
     gradient: float
     identical: float
+    untouched: float = 0.0
 
     @property
     def relative(self) -> float:
@@ -58,6 +60,8 @@ class Features:
         constant: columns that never change.
         columns: all columns.
         widest: the column of the largest standard deviation or mean.
+        duplicates: columns that equal an earlier one, or its negative, up to offset and scale.
+        condition: of the correlation matrix of the columns that change, duplicates left out; None for more than 512.
     """
 
     spread: float
@@ -65,6 +69,8 @@ class Features:
     constant: int
     columns: int
     widest: int
+    duplicates: int = 0
+    condition: float | None = None
 
     @property
     def worst(self) -> float:
@@ -151,3 +157,50 @@ class Sharpness:
 
     here: float
     elsewhere: float
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Classes of the samples.
+
+    Attributes:
+        classes: outputs of the network.
+        smallest: share of the rarest class; 0 where one does not occur.
+        largest: share of the most frequent one.
+    """
+
+    classes: int
+    smallest: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of the batches' gradients at θ.
+
+    Attributes:
+        batch_size: samples in a batch.
+        scale: the batch size at which noise and signal are equally large; infinite where no signal was found.
+        blocks: (name, ‖mean gradient‖ over the standard deviation of a batch's) for each block.
+    """
+
+    batch_size: int
+    scale: float
+    blocks: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class OneBatch:
+    """Whether the network can learn a few samples by heart from where it stands.
+
+    Attributes:
+        samples: how many.
+        before: their loss at θ.
+        after: their loss after `gradients` gradients of L-BFGS.
+        gradients: how many.
+    """
+
+    samples: int
+    before: float
+    after: float
+    gradients: int
