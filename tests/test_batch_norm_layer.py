@@ -7,6 +7,7 @@ import pytest
 
 import unstuck as us
 from oracles import central_difference, relative_error
+from same_passes import assert_same_bits
 
 nn = us.nn
 TOLERANCE = {"float64": 1e-9, "float32": 5e-5}
@@ -120,17 +121,9 @@ def test_samples_are_coupled_in_training_only():
         assert (land.loss(land.theta) == pytest.approx(apart, rel=1e-9)) == equal
 
 
-def test_same_bits_for_any_thread_count():
+def test_same_bits_for_any_thread_count(threads):
     land, V = problem("wide", "train", "float32", 300)
-    before = us.threads()
-    try:
-        found = set()
-        for count in (1, 2, 3, 7):
-            us.threads(count)
-            found.add((land.gradient(land.theta)[1].tobytes(), (land.hessian(land.theta) @ V).tobytes()))
-        assert len(found) == 1
-    finally:
-        us.threads(before)
+    assert_same_bits(land, V, threads)
 
 
 @pytest.mark.parametrize("momentum", [0.1, 1.0, None])

@@ -7,6 +7,7 @@ import pytest
 
 import unstuck as us
 from oracles import central_difference, relative_error
+from same_passes import assert_same_bits
 from torch_modules import gradient_and_product, module_of
 from unstuck.doctor.moving import recompute
 
@@ -121,17 +122,9 @@ def test_ties_and_zeros_as_in_torch(torch, norm):
 
 
 @pytest.mark.parametrize("name", ["std", "l1 positions", "linf", "mean only", "no statistics", "frozen", "renorm"])
-def test_same_bits_for_any_thread_count(name):
+def test_same_bits_for_any_thread_count(name, threads):
     land, V = problem(VARIANTS[name], "train", "float32", 700, 480 if "positions" in name else 12)
-    before = us.threads()
-    try:
-        found = set()
-        for count in (1, 2, 3, 7):
-            us.threads(count)
-            found.add((land.gradient(land.theta)[1].tobytes(), (land.hessian(land.theta) @ V).tobytes()))
-        assert len(found) == 1
-    finally:
-        us.threads(before)
+    assert_same_bits(land, V, threads)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -28,7 +28,7 @@ def test_help_and_version(capsys):
     assert code == 0
     for name in ("demo", "train", "diagnose", "lab", "env"):
         assert name in out
-        assert run(capsys, name, "--help")[0] == 0
+        assert run(capsys, name, "--help") == run(capsys, name, "-h")
     assert run(capsys, "--version") == (0, f"unstuck {us.__version__}\n", "")
 
 
@@ -73,6 +73,11 @@ def test_bad_usage_is_one_line_and_exit_2(capsys, arguments, tmp_path, monkeypat
     [
         (["nonsense"], ["'nonsense'", "demo", "train", "diagnose", "lab", "env"]),
         (["lab", "nonsense"], ["'nonsense'", *us.labs.NAMES]),
+        (["lab", "sadle"], ["did you mean saddle?"]),
+        (["labs"], ["did you mean lab?"]),
+        (["diagnose", "my_runs.py:stuck"], ["did you mean my_runs:stuck?"]),
+        (["diagnose", "my_runs"], ["package.module:function", "my_runs:stuck"]),
+        (["diagnose", "a:b", "--save", "run.ckpt"], ["`--save`", "`--unstick`"]),
         (["lab"], us.labs.NAMES),
         (["train", "t.csv", "--target", "y", "--save", "net.html"], ["`--save`", ".safetensors"]),
         (["train", "t.csv", "--target", "y", "--report", "r.exe"], ["`--report`", ".html"]),
@@ -156,6 +161,12 @@ def trainer():
     net = us.nn.Network(us.nn.Linear(64, 10), input_shape=(64,), seed=0)
     run = us.Trainer(us.NetworkLandscape(net, us.nn.CrossEntropy(), X[:300], y[:300]), us.optim.Adam(lr=1e-2))
     return run.fit(epochs=3)
+def land():
+    X, y = us.data.digits()
+    net = us.nn.Network(us.nn.Linear(64, 16), us.nn.Tanh(), us.nn.Linear(16, 10), input_shape=(64,), init="zeros")
+    return us.NetworkLandscape(net, us.nn.CrossEntropy(), X, y)
+def stuck():
+    return us.Trainer(land(), us.optim.SGD(lr=0.1), batch_size=64).fit(steps=300)
 def wrong(): return 3
 def wrong_pair(): return 3, np.zeros(2)
 def fails(): raise KeyError("column [red]x\\x1b")
@@ -188,6 +199,38 @@ def test_diagnose_a_run(capsys, factories):
     assert code in (0, 1)
     assert len(out) > 20
     assert "noise from" not in out
+
+
+def test_diagnose_says_what_to_do(capsys, factories):
+    code, out, _ = run(capsys, "diagnose", "my_factories:stuck")
+    assert code == 1
+    assert "STRICT_SADDLE" in out
+    assert "us.escape(" in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_diagnose_tries_remedies_and_saves_the_freed_run(capsys, factories):
+    arguments = ["diagnose", "my_factories:stuck", "--unstick", "--save", "freed.ckpt", "--report", "o.html"]
+    code, out, err = run(capsys, *arguments, "--json")
+    assert code == 0, out
+    data = json.loads(out)["data"]
+    assert data["cause"] == "STRICT_SADDLE" and data["applied"]
+    assert [row["name"] for row in data["tried"] if row["verified"]]
+    assert "Run: freed.ckpt" in err and "What copies of the run reached" in (factories / "o.html").read_text()
+    import my_factories
+
+    fresh = my_factories.stuck()
+    freed = us.Trainer.load(factories / "freed.ckpt", my_factories.land())
+    assert freed.history.events[-1]["kind"] == "treatment"
+    assert freed.fit(steps=400).land.loss(freed.theta) < fresh.fit(steps=400).land.loss(fresh.theta) - 0.5
+    code, out, err = run(capsys, "diagnose", "my_factories:saddle", "--unstick")
+    assert (code, out) == (2, "") and "needs a run" in err.splitlines()[-1]
+
+
+def test_a_missing_function_is_answered_with_the_near_one(capsys, factories):
+    code, _, err = run(capsys, "diagnose", "my_factories:sadle")
+    assert code == 2
+    assert "did you mean saddle?" in err
 
 
 @pytest.mark.parametrize("name", ["wrong", "wrong_pair", "fails", "bad_data", "value", "missing"])

@@ -55,10 +55,11 @@ def test_the_report_shows_the_curve_the_ends_and_the_direction(told):
     assert page == told[0].report.html()
     assert [chart.title for chart in told[0].report.figures] == [
         "Loss over the steps",
+        "What copies of the run reached",
         "The two ends of the spectrum",
         "The loss along the escape direction",
     ]
-    assert page.count("<svg") >= 3
+    assert page.count("<svg") >= 4
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert page.count("<script") == page.count('<script type="application/json"') == 1
     assert "CC BY 4.0" in page

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
-import functools
 import json
-import os
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import unstuck as us
-from unstuck.atomic_file import write_atomically
+from hostile_names import Skeleton, drawn, sample
 from unstuck.number_text import apart, number, tidy
 from unstuck.report import charts
 from unstuck.report.facts import Fact, jsonable, plain
 from unstuck.report.glossary import TERMS, meanings
-from unstuck.report.html import fragment
 from unstuck.report.typeset import pieces, typeset
 
 
@@ -166,103 +161,6 @@ def test_at_most_four_cards_stand_before_the_figures():
 
 # --- text, JSON, HTML ---
 
-PAYLOADS = [
-    "<script>alert(1)</script>",
-    "</script><script>alert(1)</script>",
-    "<!--<script>",
-    "--><img src=x onerror=alert(1)>",
-    '"><img src=x onerror=alert(1)>',
-    "'><svg/onload=alert(1)>",
-    '" onmouseover="alert(1)',
-    "' onfocus='alert(1)' autofocus='",
-    "<iframe src=javascript:alert(1)>",
-    "<a href='javascript:alert(1)'>x</a>",
-    "</style><script>alert(1)</script>",
-    "</title><script>alert(1)</script>",
-    "</textarea><script>alert(1)</script>",
-    "]]><script>alert(1)</script>",
-    "<![CDATA[<script>alert(1)</script>]]>",
-    "{{ 7 * 7 }}{% raw %}",
-    "{{ config }}{% include '/etc/passwd' %}",
-    "${7*7}#{7*7}",
-    "&lt;script&gt;alert(1)&lt;/script&gt;",
-    "&#60;script&#62;alert(1)",
-    "<base href=//evil.example>",
-    "<meta http-equiv=refresh content=0;url=//evil.example>",
-    "<link rel=stylesheet href=//evil.example>",
-    "<style>@import '//evil.example'</style>",
-    "<math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
-    "<object data=data:text/html,x>",
-    "<details open ontoggle=alert(1)>",
-    "<template><script>alert(1)</script></template>",
-    "\u2028<script>\u2029alert(1)",
-    "\x00<scr\x00ipt>",
-    "\ud800<b>",
-    "＜script＞alert(1)＜/script＞",
-    "$\\frac{1}{0}$ $x^{",
-    "%00%3Cscript%3E",
-]
-
-
-class Skeleton(HTMLParser):
-    """Tags and attributes of a page in order, and its texts."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, tuple[tuple[str, str | None], ...]]] = []
-        self.texts: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, tuple(attrs)))
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
-@functools.cache
-def drawn(label: str) -> tuple[us.report.Chart, ...]:
-    steps, t = np.arange(300), np.linspace(-1, 1, 9)
-    loss = 1 / (1.0 + steps)
-    return (
-        charts.loss_curve(steps, loss, [(20, label)], validation=(steps[::50], loss[::50])),
-        charts.gradient_norm(steps, loss),
-        charts.spectrum_ends((-2.0, -1.9), (3.0, 3.1), 1e-3),
-        charts.along_direction(t, t**2, t, 0.5),
-    )
-
-
-def sample(text: str, label: str = "escape") -> us.report.Report:
-    """A report with `text` in every place that a user's name can reach."""
-    facts = [Fact(text, text, "bad", text, {text: text}), Fact("loss", "0.1", "good")]
-    figures = [dataclasses.replace(chart, title=text, caption=text) for chart in drawn(label)]
-    return us.report.build(text, text, facts, figures, {"name": text}, remedies=facts, details=facts)
-
-
-def test_names_never_become_markup():
-    plain_page = Skeleton(sample("name").html())
-    for payload in PAYLOADS:
-        page = sample(payload).html()
-        parsed = Skeleton(page)
-        assert parsed.tags == plain_page.tags, payload
-        visible = plain(payload)
-        assert sum(visible in text for text in parsed.texts) >= 8, payload
-        data = json.loads(page.split('id="unstuck-data">')[1].split("</script>")[0])
-        assert data["facts"][0]["label"] == payload
-
-
-def test_names_in_figures_and_fragments_never_become_markup():
-    steps = np.arange(5)
-    bare = Skeleton(charts.gradient_norm(steps, steps, [(1, "x")]).svg)
-    box = Skeleton(fragment("a", "b", sample("c").facts))
-    for payload in PAYLOADS[::2]:
-        figure = Skeleton(charts.gradient_norm(steps, steps, [(1, payload)]).svg)
-        assert [tag for tag, _ in figure.tags] == [tag for tag, _ in bare.tags], payload
-        assert plain(payload, 40) in [text.strip() for text in figure.texts], payload
-        shown = Skeleton(fragment(payload, payload, sample(payload).facts))
-        assert [tag for tag, _ in shown.tags] == [tag for tag, _ in box.tags], payload
-
 
 def test_a_page_is_self_contained_and_locked():
     page = sample("name").html()
@@ -367,58 +265,3 @@ def test_long_and_broken_curves_stay_small():
     loss[1000:1100] = np.nan
     loss[5000] = np.inf
     assert len(charts.loss_curve(steps, loss).svg) < 150_000
-
-
-# --- files ---
-
-
-def test_save_by_ending(tmp_path):
-    report = sample("name")
-    for ending, content in [(".html", report.html()), (".json", report.json()), (".txt", report.text())]:
-        path = tmp_path / f"r{ending}"
-        path.write_text("old")
-        assert report.save(path) == path
-        assert path.read_text(encoding="utf-8") == content
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["r.html", "r.json", "r.txt"]
-    with pytest.raises(us.errors.ArgumentError, match="must end in"):
-        report.save(tmp_path / "r.exe")
-    with pytest.raises(us.errors.ArgumentTypeError, match="`path`"):
-        report.save(3)  # type: ignore[arg-type]
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "r.txt"
-    path.write_bytes(b"old")
-    with pytest.raises(us.errors.ArgumentError, match="cannot write"):
-        write_atomically(tmp_path / "none" / "r.txt", b"x")
-    with pytest.raises(us.errors.ArgumentError, match="folder"):
-        write_atomically(tmp_path, b"x")
-
-    def fails(handle):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", fails)
-        with pytest.raises(us.errors.ArgumentError, match="No space left"):
-            write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["r.txt"]
-
-
-def test_links_are_not_followed(tmp_path):
-    victim, link = tmp_path / "victim", tmp_path / "r.txt"
-    victim.write_bytes(b"keep")
-    link.symlink_to(victim)
-    write_atomically(link, b"new")
-    assert victim.read_bytes() == b"keep"
-    assert link.read_bytes() == b"new"
-    assert not link.is_symlink()
-
-
-def test_the_mode_is_the_umasks(tmp_path):
-    old = os.umask(0o027)
-    try:
-        write_atomically(tmp_path / "r.txt", b"x")
-    finally:
-        os.umask(old)
-    assert (tmp_path / "r.txt").stat().st_mode & 0o777 == 0o640

@@ -7,6 +7,7 @@ import pytest
 
 import unstuck as us
 from oracles import relative_error
+from same_passes import PlainSteps
 from torch_modules import module_of
 
 nn = us.nn
@@ -187,21 +188,9 @@ def test_the_weight_of_a_parametrized_layer_is_the_one_that_is_read():
     assert penalty_alone(land, land.theta.copy())[0] == pytest.approx(0.5 * STRENGTH * np.sum(np.square(sigma)))
 
 
-class Plain:
-    """The same landscape without the core's training steps."""
-
-    def __init__(self, land):
-        self.land = land
-
-    def __getattr__(self, name):
-        if name == "train_steps":
-            raise AttributeError(name)
-        return getattr(self.land, name)
-
-
 def test_the_core_trains_with_it_and_makes_the_norm_smaller():
     norms, runs = [], []
-    for strength, wrap in ((STRENGTH, lambda x: x), (STRENGTH, Plain), (0.0, lambda x: x)):
+    for strength, wrap in ((STRENGTH, lambda x: x), (STRENGTH, PlainSteps), (0.0, lambda x: x)):
         land = landscape(NETWORKS["square"], strength=strength)
         run = us.Trainer(wrap(land), us.optim.Adam(lr=1e-2), 10, seed=2)
         run.fit(steps=60)

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
 
@@ -65,6 +59,18 @@ def test_the_last_partial_batch_is_kept():
         sampler.advance(1)
     assert sizes == [4, 4, 2]
     assert (sampler.epoch, sampler.position) == (1, 0)
+
+
+def test_the_smallest_batch_ahead():
+    from unstuck.sampler import Sampler
+
+    sampler = Sampler(21, 20, 0)
+    assert [sampler.smallest(steps) for steps in (1, 2, 9)] == [20, 1, 1]
+    sampler.advance(1)
+    assert sampler.smallest(1) == 1
+    assert Sampler(20, 5, 0).smallest(100) == 5
+    assert Sampler(7, 20, 0).smallest(3) == 7
+    assert Sampler(None, 20, 0).smallest(3) == 0
 
 
 # ---- the arithmetic
@@ -328,93 +334,3 @@ def test_divergence_ends_in_an_error_with_finite_parameters():
         run.fit(steps=5000)
     assert np.isfinite(run.theta).all()
     assert run.history.updates == run.t > 400
-
-
-# ---- Ctrl-C
-
-CTRL_C = """
-import signal, sys, time
-import numpy as np
-sys.path[:0] = {path!r}
-import unstuck as us
-from numpy_landscapes import SoftmaxRegression, blobs
-land = SoftmaxRegression(*blobs(20_000, 30, 3))
-run = us.Trainer(land, us.optim.Adam(lr=1e-3), batch_size=64)
-print("ready", flush=True)
-try:
-    run.fit(steps=10**9)
-except KeyboardInterrupt:
-    stopped = time.time()
-assert run.t == run.opt.t == run.history.updates > 0
-position = run.sampler.epoch * run.sampler.steps_per_epoch + run.sampler.position
-assert position == run.t
-assert np.isfinite(run.theta).all()
-assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-done = run.t
-run.fit(steps=5)
-assert run.t == done + 5
-print(stopped, flush=True)
-"""
-
-
-@pytest.mark.parametrize("delay", [0.15, 0.3])
-def test_ctrl_c_is_answered_soon_and_leaves_a_usable_run(delay):
-    code = CTRL_C.format(path=[p for p in sys.path if p])
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdout.readline().strip() == "ready"
-        time.sleep(delay)
-        sent = time.time()
-        os.kill(child.pid, signal.SIGINT)
-        output, problem = child.communicate(timeout=60)
-    assert child.returncode == 0, problem
-    assert float(output) - sent < 0.5
-
-
-def test_an_interrupt_in_a_callback_applies_nothing_of_the_update():
-    calls = []
-
-    def gradient(w):
-        calls.append(1)
-        if len(calls) == 4:
-            os.kill(os.getpid(), signal.SIGINT)
-        return w
-
-    land = us.FunctionLandscape(lambda w: 0.5 * float(w @ w), gradient, n=2, theta=np.ones(2))
-    run = us.Trainer(land, us.optim.SGD(lr=0.5))
-    with pytest.raises(KeyboardInterrupt):
-        run.fit(steps=10)
-    assert run.t == run.opt.t == run.history.updates
-    np.testing.assert_array_equal(run.theta, np.ones(2) * 0.5**run.t)
-
-
-def test_a_signal_during_an_update_waits_for_its_end():
-    from unstuck.interrupt import Interrupts
-
-    seen = []
-    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
-        with interrupts.held:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.01)
-            seen.append("the section ran to its end")
-        seen.append("never here")
-    assert seen == ["the section ran to its end"]
-    with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt), interrupts.held:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.01)
-        seen.append("a second signal is not held back")
-    assert len(seen) == 1
-
-
-def test_the_smallest_batch_ahead():
-    from unstuck.sampler import Sampler
-
-    sampler = Sampler(21, 20, 0)
-    assert [sampler.smallest(steps) for steps in (1, 2, 9)] == [20, 1, 1]
-    sampler.advance(1)
-    assert sampler.smallest(1) == 1
-    assert Sampler(20, 5, 0).smallest(100) == 5
-    assert Sampler(7, 20, 0).smallest(3) == 7
-    assert Sampler(None, 20, 0).smallest(3) == 0

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
 
 import unstuck as us
+from interrupted_program import interrupted
+from same_passes import PlainSteps
 from unstuck.errors import NonFiniteError
 
 X, Y = us.data.digits()
@@ -31,24 +27,12 @@ def landscape(dtype="float32", rows=300, **options):
     return us.NetworkLandscape(net, us.nn.CrossEntropy(), X[:rows].astype(dtype), Y[:rows], **options)
 
 
-class Slow:
-    """The same landscape without the core's training steps."""
-
-    def __init__(self, land):
-        self.land = land
-
-    def __getattr__(self, name):
-        if name == "train_steps":
-            raise AttributeError(name)
-        return getattr(self.land, name)
-
-
 @pytest.mark.parametrize("batch_size", [32, 300])
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
 @pytest.mark.parametrize("opt", OPTIMIZERS)
 def test_the_core_makes_the_same_updates_as_the_plain_loop(opt, clip_norm, batch_size):
     runs = []
-    for wrap in (lambda land: land, Slow):
+    for wrap in (lambda land: land, PlainSteps):
         land = landscape("float64", l2=1e-3)
         run = us.Trainer(wrap(land), OPTIMIZERS[opt](), batch_size, seed=4, clip_norm=clip_norm)
         run.fit(steps=35)
@@ -186,15 +170,4 @@ print(stopped, flush=True)
 
 @pytest.mark.parametrize(("batch_size", "delay"), [(32, 0.1), (32, 0.33), (5000, 0.2)])
 def test_ctrl_c_in_the_core_is_answered_soon_and_nothing_is_lost(batch_size, delay):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    code = CTRL_C.format(batch_size=batch_size)
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as child:
-        assert child.stdout.readline().strip() == "ready"
-        time.sleep(delay)
-        sent = time.time()
-        os.kill(child.pid, signal.SIGINT)
-        output, problem = child.communicate(timeout=60)
-    assert child.returncode == 0, problem
-    assert float(output) - sent < 0.5
+    assert interrupted(CTRL_C.format(batch_size=batch_size), delay) < 0.5

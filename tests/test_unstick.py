@@ -28,7 +28,7 @@ FREED = [
 def test_a_stuck_run_is_freed(name):
     run = ROWS[name].make(0)
     before = run.land.loss(run.theta)
-    found = us.unstick(run, budget=20.0)
+    found = us.unstick(run)
     assert found.applied is not None, found
     assert found.applied in found.tried and found.applied.verified
     assert run.history.events[-1]["kind"] == "treatment"
@@ -42,7 +42,7 @@ def test_a_stuck_run_is_freed(name):
 def test_a_healthy_run_is_left_alone(name):
     run = ROWS[name].make(0)
     before, events = run.digest(), list(run.history.events)
-    found = us.unstick(run, budget=10.0)
+    found = us.unstick(run)
     assert found.diagnosis.healthy and found.applied is None and found.tried == ()
     assert run.digest() == before and run.history.events == events
     assert "nothing was done" in str(found)
@@ -51,7 +51,7 @@ def test_a_healthy_run_is_left_alone(name):
 def test_a_run_that_nothing_helps_is_left_as_it_was():
     run = planted.double_well([1.5, 0.5])
     before = run.digest()
-    found = us.unstick(run, budget=5.0)
+    found = us.unstick(run)
     if found.applied is None:
         assert run.digest() == before and not found.diagnosis.healthy
         assert "significantly better" in str(found)
@@ -60,7 +60,7 @@ def test_a_run_that_nothing_helps_is_left_as_it_was():
 def test_stale_statistics_are_computed_again():
     run = ROWS["running statistics that hardly move"].make(0)
     theta, before = run.theta.copy(), run.land.loss(run.theta)
-    found = us.unstick(run, budget=10.0)
+    found = us.unstick(run)
     assert found.applied is not None and found.applied.treatment.cause is us.Cause.STALE_STATISTICS
     assert np.array_equal(run.theta, theta)
     assert run.land.loss(run.theta) < 0.5 * before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,7 @@ def run(
         remedies=[Fact(r.name, "", "info", r.text) for r in story.found.remedies],
         details=[Fact("data", data.ATTRIBUTION), Fact("seed", str(seed)), Fact("time", f"{story.seconds:.1f} s")],
         status="good" if outcome["escaped"] else "warn",
+        answers=story.found.answers,
     )
     if report_path is not None:
         report.save(report_path)
@@ -200,19 +201,22 @@ def words(story: Story) -> str:
 def facts(story: Story) -> list[Fact]:
     """What the doctor saw, the way out, and how it ended."""
     n, found = numbers(story), story.found
-    listed = [Fact("diagnosis", found.cause.name, "bad" if not found.healthy else "good", str(found)), *found.evidence]
-    if story.way_out is not None:
-        listed.append(
-            Fact("escape", f"step {number(story.way_out.step, 3)}", "good" if story.way_out.succeeded else "warn",
-                 str(story.way_out))
-        )  # fmt: skip
-    stood, stayed = apart(n["stuck_loss"], n["control_loss"])
-    text = f"A copy that was trained on without the escape, just as long, went from {stood} to {stayed}."
-    listed.append(Fact("without the escape", f"loss {stayed}", "info", text))
     held = 0 if story.run.validation is None else story.run.validation.land.samples
     right = f"{n['accuracy']:.1%} of {held} images that it was never trained on are right; {story.stuck_accuracy:.1%} "
-    listed.append(Fact("in the end", f"{n['accuracy']:.1%}", "good", f"{right}were when it was stuck. {story.ending}"))
-    return listed
+    stood, stayed = apart(n["stuck_loss"], n["control_loss"])
+    text = f"A copy that was trained on without the escape, just as long, went from {stood} to {stayed}."
+    way_out = story.way_out
+    return [
+        Fact("diagnosis", found.cause.name, "bad" if not found.healthy else "good", str(found)),
+        *([] if way_out is None else [_escaped(way_out)]),
+        Fact("in the end", f"{n['accuracy']:.1%}", "good", f"{right}were when it was stuck. {story.ending}"),
+        Fact("without the escape", f"loss {stayed}", "warn", text),
+        *(replace(fact, status="info") for fact in found.evidence),
+    ]
+
+
+def _escaped(way_out: Escape) -> Fact:
+    return Fact("escape", f"step {number(way_out.step, 3)}", "good" if way_out.succeeded else "bad", str(way_out))
 
 
 def figures(story: Story) -> list[Chart]:
@@ -225,10 +229,7 @@ def figures(story: Story) -> list[Chart]:
     drawn = [charts.loss_curve(steps, losses, events, validation=held, caption=caption)]
     if point is None:
         return drawn
-    low, high = point.lambda_min, point.lambda_max
-    ends = (low.lower, low.upper), (high.lower, high.upper)
-    meaning = f"{point.verdict.value[:1].upper()}{point.verdict.value[1:]}."
-    drawn.append(charts.spectrum_ends(*ends, point.tolerance, meaning))
+    drawn += [figure for figure in story.found.figures() if figure.title != drawn[0].title]
     if story.way_out is not None and point.direction is not None:
         drawn.append(along(story.run.land, story.found.theta, point.direction, story.way_out))
     return drawn

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from .plain_text import plain
+
 
 class UnstuckError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package; names from elsewhere in the message cannot move a cursor or forge a log."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(plain(part) if isinstance(part, str) else part for part in arguments))
 
 
 class ArgumentError(UnstuckError, ValueError):

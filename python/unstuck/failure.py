@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .landscape import Landscape
+from .plain_text import plain
 
 Array = NDArray[Any]
 
@@ -50,8 +51,8 @@ def first_non_finite(land: Landscape, theta: Array, gradient: Array) -> tuple[st
     """(block, phrase) of the first block whose parameters or gradient are not finite."""
     for name, where, _ in land.blocks:
         if not np.isfinite(theta[where]).all():
-            return name, f"parameters of `{name}` are already not finite"
+            return name, f"parameters of `{plain(name, 80)}` are already not finite"
     for name, where, _ in land.blocks:
         if not np.isfinite(gradient[where]).all():
-            return name, f"the first non-finite gradient is that of `{name}`"
+            return name, f"the first non-finite gradient is that of `{plain(name, 80)}`"
     return "loss", ""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UnstuckError
+from ..nearest_name import cure
 from ..plain_text import plain
 
 FINE, FOUND, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -79,9 +80,10 @@ def _application() -> Any:
 
         def get_command(self, ctx: Any, name: str) -> Any:
             if name not in COMMANDS:
-                raise click.UsageError(f"there is no command {name[:80]!r}; there are {', '.join(COMMANDS)}", ctx)
+                raise click.UsageError(f"there is no command {name[:80]!r}; {cure(name, COMMANDS)}", ctx)
             module = importlib.import_module(f".{name}", __package__)
             return module.group() if hasattr(module, "group") else module_command(name, module)
 
     version = click.version_option(__version__, prog_name="unstuck", message="%(prog)s %(version)s")
-    return version(Commands(name="unstuck", help=_HELP))
+    settings = {"help_option_names": ["-h", "--help"]}  # of the commands, too
+    return version(Commands(name="unstuck", help=_HELP, context_settings=settings))

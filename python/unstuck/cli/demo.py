@@ -32,5 +32,5 @@ def run(settings: Settings, out: Output) -> int:
     with bar("demo") as progress:
         result = run_demo(seed=settings.seed, progress=progress, report_path=settings.report)
     out.talk(f"Report: {settings.report}")
-    out.result(result.report.text(), {**result.report.to_dict(), "outcome": result.outcome})
+    out.result(result.report.text(out.width), {**result.report.to_dict(), "outcome": result.outcome})
     return 0 if result.outcome.get("escaped", True) else 1

@@ -4,7 +4,7 @@ The function takes no arguments and returns a Trainer, or a pair (landscape, the
 `python -m` would: the current folder first. The module's code is run; give only code that you trust.
 
 Exit codes: 0 healthy or converged, 1 stuck or undecided (the cause is printed), 2 usage or bad input,
-130 interrupted.
+130 interrupted. With --unstick, 0 also where a remedy helped.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..atomic_file import check_target
 from ..errors import ArgumentError, ArgumentTypeError, UnstuckError
+from ..nearest_name import cure
 from ..plain_text import plain
+from ..progress import bar
 from ..report import ENDINGS
 from ..settings import setting
 from .output import Output
+
+if TYPE_CHECKING:
+    from ..doctor import Diagnosis, Outcome
 
 
 @dataclass(frozen=True)
@@ -32,31 +37,45 @@ class Settings:
     """Settings of the diagnosis."""
 
     factory: str = setting("package.module:function", positional=True)
-    budget: float | None = setting("seconds that the diagnosis may take", None, least=0.0)
+    budget: float | None = setting("seconds that it may take, about", None, least=0.0)
+    unstick: bool = setting("try remedies in copies of the run, beside doing nothing, and say what helped", False)
+    save: str | None = setting("with --unstick: write the run, freed if a remedy helped, to this file", None)
     report: str | None = setting("also write a report to this .html, .json or .txt file", None)
 
 
 def run(settings: Settings, out: Output) -> int:
-    """Diagnose what the factory makes; 1 if it is not healthy."""
+    """Diagnose what the factory makes; 1 if it is not healthy, or with `unstick` if nothing helped."""
     if settings.report is not None:
         check_target(settings.report, ENDINGS, "--report")
-    with talk_to_stderr():
+    if settings.save is not None and not settings.unstick:
+        raise ArgumentError("`--save` goes with `--unstick`: a diagnosis alone changes nothing that could be saved")
+    with talk_to_stderr(), bar("examining"):
         made = call(find(settings.factory), settings.factory)
-        from .. import diagnose
-
-        where = made if isinstance(made, tuple) else (made,)
-        try:
-            found = diagnose(*where, budget=settings.budget)
-        except UnstuckError:
-            raise
-        except Exception as error:
-            message = f"`{settings.factory}`: its landscape failed: {type(error).__name__}: {plain(error, 300)}"
-            raise ArgumentError(message) from error
+        found = _examine(made, settings)
+        if settings.save is not None:
+            made.save(settings.save)
+            out.talk(f"Run: {settings.save}")
     if settings.report is not None:
         found.save(settings.report)
         out.talk(f"Report: {settings.report}")
-    out.result(str(found), json.loads(found.to_json()))
-    return 0 if found.healthy else 1
+    out.result(out.paragraph(str(found), found.shown_remedies), json.loads(found.to_json()))
+    return found.exit_code
+
+
+def _examine(made: Any, settings: Settings) -> Diagnosis | Outcome:
+    """The diagnosis, or what came of trying remedies; what the user's landscape raises is bad input."""
+    from .. import Trainer, diagnose, unstick
+
+    if settings.unstick and not isinstance(made, Trainer):
+        raise ArgumentError(f"`--unstick` needs a run to try remedies on; `{settings.factory}` returned a point alone")
+    where = made if isinstance(made, tuple) else (made,)
+    try:
+        return unstick(made, settings.budget) if settings.unstick else diagnose(*where, budget=settings.budget)
+    except UnstuckError:
+        raise
+    except Exception as error:
+        message = f"`{settings.factory}`: its landscape failed: {type(error).__name__}: {plain(error, 300)}"
+        raise ArgumentError(message) from error
 
 
 def find(name: str) -> Callable[[], Any]:
@@ -66,16 +85,24 @@ def find(name: str) -> Callable[[], Any]:
         ArgumentError: no such form, module or function, or the module fails to import.
     """
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", name):
-        raise ArgumentError(f"`FACTORY` must be package.module:function, got {plain(name, 80)!r}")
+        raise ArgumentError(
+            f"`FACTORY` must be package.module:function, e.g. my_runs:stuck for the function `stuck` of "
+            f"my_runs.py, got {plain(name, 80)!r}"
+        )
     module_name, path = name.split(":")
+    if module_name.endswith(".py"):
+        raise ArgumentError(f"`FACTORY` names a module, not a file: did you mean {module_name[:-3]}:{path}?")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         thing: Any = importlib.import_module(module_name)
-        for part in path.split("."):
-            thing = getattr(thing, part)
     except Exception as error:
         raise ArgumentError(f"cannot import `{name}`: {type(error).__name__}: {plain(error, 300)}") from error
+    for part in path.split("."):
+        if not hasattr(thing, part):
+            names = [key for key, value in vars(thing).items() if callable(value) and not key.startswith("_")]
+            raise ArgumentError(f"`{name}`: `{module_name}` has no function `{part}`; {cure(part, names[:50])}")
+        thing = getattr(thing, part)
     if not callable(thing):
         raise ArgumentError(f"`{name}` must be a function, it is a {type(thing).__name__}")
     function: Callable[[], Any] = thing

@@ -11,6 +11,7 @@ from typing import Any
 from ..atomic_file import check_target
 from ..labs import NAMES, Lab, load
 from ..labs.frame import ENDINGS
+from ..nearest_name import cure
 from ..settings import setting
 from .output import Output
 
@@ -25,7 +26,7 @@ def group() -> Any:
 
         def get_command(self, ctx: Any, name: str) -> Any:
             if name not in NAMES:
-                raise click.UsageError(f"there is no lab {name[:80]!r}; there are {', '.join(NAMES)}", ctx)
+                raise click.UsageError(f"there is no lab {name[:80]!r}; {cure(name, NAMES)}", ctx)
             return lab_command(load(name))
 
     def callback(show: bool, json_: bool) -> int | None:
@@ -77,7 +78,7 @@ def lab_command(lab: Lab) -> Any:
         if chosen.out is not None:
             written = found.save(chosen.out)
             out.talk(f"Figure: {written.name}")
-        out.result(f"{verdict} {found.sentence}", found.to_dict())
+        out.result(out.paragraph(f"{verdict} {found.sentence}"), found.to_dict())
         return 0 if found.holds else 1
 
     return command(lab.name, f"{lab.title}.\n\n{_without_first_line(lab.text)}", settings, run)

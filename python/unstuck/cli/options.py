@@ -63,7 +63,7 @@ def parameter(field: Setting) -> Any:
         default=None if repeated else field.default,
         show_default=shown or False,
         multiple=repeated,
-        metavar=None if field.choices else _noun(field),
+        metavar=None if field.choices and not field.many else _noun(field),
         help=field.help,
     )
 
@@ -85,4 +85,5 @@ def _convert(field: Setting) -> Callable[[Any], Any]:
         except ArgumentError as error:
             raise click.BadParameter(str(error).partition(" must be ")[2].join(["must be ", ""])) from None
 
+    convert.__name__ = field.kind.__name__
     return convert

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..plain_text import plain
-from ..report.facts import jsonable
-from ..report.text import MARKS
+from ..report.facts import Fact, jsonable
+from ..report.text import MARKS, facts_text, wrap
+from ..report.typeset import typeset
 
+NARROWEST, WIDEST = 40, 100
 STYLES = {"good": "green", "warn": "yellow", "bad": "red", "info": "dim"}
 
 
@@ -24,6 +28,18 @@ class Output:
     """
 
     json: bool = False
+
+    @property
+    def width(self) -> int:
+        """Characters in a line: the terminal's, at least 40 and at most 100; 100 elsewhere."""
+        if not sys.stdout.isatty():
+            return WIDEST
+        return min(max(shutil.get_terminal_size((WIDEST, 24)).columns, NARROWEST), WIDEST)
+
+    def paragraph(self, text: str, remedies: Sequence[Fact] = ()) -> str:
+        """The text in lines of this width, and below it the remedies."""
+        lines = wrap(typeset(plain(text, 10_000)), self.width)
+        return "\n".join([*lines, *(["", facts_text(remedies, self.width)] if remedies else [])])
 
     def talk(self, text: str) -> None:
         """One line for people, on standard error."""

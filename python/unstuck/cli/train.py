@@ -130,8 +130,9 @@ def run(settings: Settings, out: Output) -> int:
     if settings.report is not None:
         report.save(settings.report)
         out.talk(f"Report: {settings.report}")
-    out.result(report.sentence if not out.json else "", report.to_dict())
-    return 1 if report.status == "bad" else 0
+    stuck = report.status == "bad"
+    out.result(out.paragraph(report.sentence, report.remedies), report.to_dict())
+    return 1 if stuck else 0
 
 
 def prepare(settings: Settings) -> Prepared:

@@ -37,14 +37,14 @@ def finished(
     ending = str(point)
     quality_text = f"{quality.value} {quality.label} after {settings.epochs} epochs (training loss {number(loss)})"
     sentence = f"{quality_text}. {diagnosis if stuck else ending}"
-    remedies = [Fact(r.name, "", "warn" if stuck else "info", r.describe()) for r in diagnosis.remedies]
+    remedies = diagnosis.shown_remedies
     if diagnosis.cause.name == "HEALTHY":
         remedies.append(Fact("Train on", "more epochs", "info", "The loss is still falling."))
     return build(
-        f"unstuck train: {plain(prepared.table.target, 80)}",
+        f"{plain(prepared.table.target, 60)}: {quality.value} {quality.label}",
         sentence,
         [_task(prepared), quality, _why(diagnosis, stuck), *_shape(point)],
-        _figures(trainer, point),
+        [*(diagnosis.figures()[:1] if stuck else []), *_figures(trainer, point)],
         {
             "verdict": point.verdict,
             "cause": diagnosis.cause.name,
@@ -54,6 +54,7 @@ def finished(
         },
         remedies=remedies,
         details=_details(settings, prepared, trainer),
+        answers=diagnosis.answers if stuck else (),
         status="bad" if stuck else "good" if point.verdict.name == "LOCAL_MINIMUM" else "info",
     )
 
@@ -73,7 +74,7 @@ def failed(settings: Settings, prepared: Prepared, trainer: Trainer, message: st
         "A loss that is not finite after finite data mostly means that the steps are too long.",
     )
     return build(
-        f"unstuck train: {plain(prepared.table.target, 80)}",
+        f"{plain(prepared.table.target, 60)}: not finite",
         f"Training stopped after {done} updates: {message}",
         [_task(prepared), Fact("outcome", "not finite", "bad", message)],
         [charts.loss_curve(trainer.history["step"], trainer.history["loss"])] if done else [],

@@ -78,7 +78,7 @@ class Blame:
         rows = f", most of it in row{'s' if len(same) > 1 else ''} {', '.join(same)}" if same else ""
         return (
             f"{worst.curvature:.0%} of the curvature {self.value:.4g} along this direction belongs to "
-            f"{one_line(worst.name)}{rows}."
+            f"{one_line(worst.name, 80)}{rows}."
         )
 
     def facts(self) -> list[Fact]:

@@ -8,6 +8,7 @@ import io
 import itertools
 import math
 import os
+import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ class _Lines:
 
 def _read_rows(lines: _Lines, wanted: Selection, limits: Limits) -> RawTable:
     header = next(lines, "")
-    delimiter = max(_DELIMITERS, key=header.count)
+    delimiter = max(_DELIMITERS, key=re.sub(r'"[^"]*"', "", header).count)  # outside quotes
     whole = itertools.chain([header], lines)
     reader = csv.reader(whole, delimiter=delimiter, skipinitialspace=True, strict=True)
     names = [name.strip() for name in next(reader, [])]

@@ -93,6 +93,9 @@ class Cause(enum.Enum):
         self.explanation = explanation
         self.action = action
 
+    def __repr__(self) -> str:
+        return f"Cause.{self.name}"
+
     @property
     def healthy(self) -> bool:
         """Whether nothing needs to be done: HEALTHY or CONVERGED."""

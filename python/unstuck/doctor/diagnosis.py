@@ -10,7 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..critical import CriticalPoint
-from ..report import Chart, Report, build, charts
+from ..curvature.blame import Blame
+from ..report import Answer, Chart, Report
 from ..report.facts import Fact
 from . import wording
 from .causes import Cause
@@ -32,7 +33,8 @@ class Diagnosis:
         theta: the point (n,) that was classified: θ, or the quiet place that a noisy run hovers around.
         costs: [(probe, seconds)].
         notes: probes that could not be made, and why.
-        history: (steps, losses) of the run, for the report; None without a run.
+        history: (steps, losses, events) of the run, for the report; None without a run.
+        blame: which blocks and rows the direction of negative curvature lives in; None without one.
     """
 
     findings: tuple[Finding, ...]
@@ -41,7 +43,8 @@ class Diagnosis:
     theta: Array
     costs: tuple[tuple[str, float], ...]
     notes: tuple[str, ...]
-    history: tuple[Any, Any] | None = None
+    history: tuple[Any, Any, list[tuple[float, str]]] | None = None
+    blame: Blame | None = None
 
     @property
     def cause(self) -> Cause:
@@ -54,6 +57,11 @@ class Diagnosis:
         return self.cause.healthy
 
     @property
+    def exit_code(self) -> int:
+        """For a process that checks: 0 where `healthy`, else 1."""
+        return 0 if self.healthy else 1
+
+    @property
     def causes(self) -> list[tuple[Cause, float]]:
         """[(cause, confidence)], most confident first."""
         return [(finding.cause, finding.confidence) for finding in self.findings]
@@ -61,12 +69,17 @@ class Diagnosis:
     @property
     def evidence(self) -> list[Fact]:
         """What was measured, one fact each."""
-        return wording.facts(self.measured)
+        return wording.facts(self.measured, self.blame)
 
     @property
     def remedies(self) -> list[Remedy]:
         """What to do, the most promising first; empty when nothing needs to be done."""
         return remedies_for(self.cause, self.measured)
+
+    @property
+    def shown_remedies(self) -> list[Fact]:
+        """The remedies as facts."""
+        return [Fact(remedy.name, "", "info", remedy.text) for remedy in self.remedies]
 
     @property
     def seconds(self) -> float:
@@ -92,26 +105,30 @@ class Diagnosis:
         )
         return [verdict, *self.evidence]
 
+    @property
+    def answers(self) -> list[Answer]:
+        """The causes as a report ranks them: confidence, measurement, and what would change it."""
+        from .showing import answers
+
+        return answers(self)
+
+    def figures(self) -> list[Chart]:
+        """The curves of the copies, the losses of the run, the ends of the spectrum, as far as they were measured."""
+        from .showing import figures
+
+        return figures(self)
+
     def report(self) -> Report:
         """The diagnosis as a report with charts."""
-        remedies = [Fact(r.name, "", "info", r.text) for r in self.remedies]
-        others = [Fact(wording.title(f.cause), f"{f.confidence:.2f}", "info", f.reason) for f in self.findings[1:]]
-        costs = [Fact(f"time: {what}", f"{seconds:.3f} s") for what, seconds in self.costs]
-        notes = [Fact("not measured", "", "warn", note) for note in self.notes]
-        return build(
-            f"Diagnosis: {wording.title(self.cause)}",
-            str(self),
-            self.evidence,
-            self._figures(),
-            {"cause": self.cause.name, "healthy": self.healthy, "causes": _named(self.causes)},
-            remedies=remedies,
-            details=[*others, *costs, *notes],
-            status=wording.status_of(self.cause),
-        )
+        from .showing import diagnosis_report
+
+        return diagnosis_report(self)
 
     def to_json(self) -> str:
         """The report without its charts, as strict JSON."""
-        return self.report().json()
+        from .showing import diagnosis_report
+
+        return diagnosis_report(self, drawn=False).json()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the report, whole or not at all; the ending decides: .html, .json or .txt.
@@ -122,18 +139,8 @@ class Diagnosis:
         return self.report().save(path)
 
     def _repr_html_(self) -> str:
-        return self.report()._repr_html_()
+        from ..report.html import fragment
+        from .showing import diagnosis_report
 
-    def _figures(self) -> list[Chart]:
-        figures = []
-        if self.history is not None and len(self.history[0]):
-            figures.append(charts.loss_curve(*self.history))
-        if self.point is not None:
-            low, high = self.point.lambda_min, self.point.lambda_max
-            ends = (low.lower, low.upper), (high.lower, high.upper)
-            figures.append(charts.spectrum_ends(*ends, self.point.tolerance))
-        return figures
-
-
-def _named(causes: list[tuple[Cause, float]]) -> dict[str, float]:
-    return {cause.name: confidence for cause, confidence in causes}
+        report = diagnosis_report(self, drawn=False)
+        return fragment(report.title, str(self), report.facts, report.status)

@@ -37,7 +37,7 @@ def remedies_for(cause: Cause, evidence: Evidence) -> list[Remedy]:
 
 
 def _saddle(e: Evidence) -> list[tuple[str, str]]:
-    gain = "" if e.escape is None else f"; in a fork this brought the loss to {e.escape.loss:.4g}"
+    gain = _from(e.escape)
     return [
         (
             "escape",
@@ -48,7 +48,7 @@ def _saddle(e: Evidence) -> list[tuple[str, str]]:
 
 
 def _flat(e: Evidence) -> list[tuple[str, str]]:
-    gain = "" if e.push is None else f"; in a fork {e.push.change} brought the loss to {e.push.loss:.4g}"
+    gain = _from(e.push)
     return [
         ("push off", f"Move θ by a small random perturbation and train on{gain}."),
         ("initialise again", "Start from random weights scaled for the activation instead of zeros."),
@@ -92,7 +92,9 @@ def _undecided(e: Evidence) -> list[tuple[str, str]]:
 
 
 def _from(fork: Fork | None) -> str:
-    return "" if fork is None or fork.broke else f"; in a fork {fork.change} brought the loss to {fork.loss:.4g}"
+    if fork is None or fork.broke:
+        return ""
+    return f"; in a fork {fork.change} brought the loss to {fork.loss:.4g} instead of {fork.control:.4g}"
 
 
 def _too_small(e: Evidence) -> list[tuple[str, str]]:
@@ -174,6 +176,14 @@ def _stale(e: Evidence) -> list[tuple[str, str]]:
     ]
 
 
+def _sharp(e: Evidence) -> list[tuple[str, str]]:
+    return [
+        ("start again", f"Start again from weights of the usual size and with smaller batches{_from(e.flatter)}."),
+        ("average", "Average the weights: us.Trainer(…, ema=0.999) and run.average."),
+        ("penalise", "Add a penalty, us.NetworkLandscape(…, l2=1e-4) or AdamW's weight decay, or stop earlier."),
+    ]
+
+
 def _exhausted(e: Evidence) -> list[tuple[str, str]]:
     return [
         (
@@ -199,6 +209,7 @@ _MENU: dict[Cause, Callable[[Evidence], list[tuple[str, str]]]] = {
     Cause.EXPLODING_GRADIENT: _exploding,
     Cause.BAD_INITIALISATION: _start,
     Cause.STALE_STATISTICS: _stale,
+    Cause.SHARP_MINIMUM: _sharp,
     Cause.EXHAUSTED_STEP: _exhausted,
     Cause.NON_FINITE: _non_finite,
     Cause.UNDECIDED: _undecided,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import ArgumentError, ArgumentTypeError, UnstuckError
 from ..ranges import NON_NEGATIVE
+from ..report import Fact, Report
 from ..sampler import Sampler
 from ..train import Trainer
 from . import forks
@@ -17,11 +20,13 @@ from .causes import Cause
 from .diagnosis import Diagnosis
 from .evidence import Evidence, Fork
 from .forks import Course
-from .menu import Treatment, menu
+from .menu import menu
+from .objective import Objective, examined_samples
 from .progress import benefit
-from .subject import Subject
+from .subject import MOST_SAMPLES, Clock, Subject
+from .treatment import Treatment
 
-BUDGET = 6.0  # seconds, half of them for the diagnosis
+BUDGET = 6.0  # seconds, half of them for the diagnosis; nominal ones of work unless a budget is stated
 MOST_TRIED = 6
 
 
@@ -43,10 +48,13 @@ class Attempt:
 
     def __str__(self) -> str:
         word = "helps" if self.verified else "does not help"
-        return (
-            f"{self.treatment.name} {word}: with {self.treatment.text}, {self.fork.steps} updates lead to "
-            f"{self.fork.loss:.4g} instead of {self.fork.control:.4g}"
-        )
+        return f"{self.treatment.name} {word}: {self.reached}"
+
+    @property
+    def reached(self) -> str:
+        """What was done, and what came of it, as a clause."""
+        numbers = f"{self.fork.loss:.4g} instead of {self.fork.control:.4g}"
+        return f"with {self.treatment.text}, {self.fork.steps} updates lead to {numbers}"
 
 
 @dataclass(frozen=True)
@@ -57,16 +65,57 @@ class Outcome:
         diagnosis: why the run does not get better.
         tried: every treatment that was tried, in the order of the menu.
         applied: the one that was kept; None if none was verified, and then the run is as it was, to the bit.
+        seconds: wall-clock time of everything.
     """
 
     diagnosis: Diagnosis
     tried: tuple[Attempt, ...]
     applied: Attempt | None
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """For a process that checks: 0 where the run was healthy or got free, else 1."""
+        return 0 if self.diagnosis.healthy or self.applied is not None else 1
+
+    @property
+    def shown_remedies(self) -> list[Fact]:
+        """What was tried as facts, with what each reached."""
+        from .showing import attempt_fact
+
+        return [attempt_fact(attempt, attempt is self.applied) for attempt in self.tried]
+
+    def report(self) -> Report:
+        """The remedies with their curves beside doing nothing, and the diagnosis."""
+        from .showing import outcome_report
+
+        return outcome_report(self)
+
+    def to_json(self) -> str:
+        """The report without its charts, as strict JSON."""
+        from .showing import outcome_report
+
+        return outcome_report(self, drawn=False).json()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the report, whole or not at all; the ending decides: .html, .json or .txt.
+
+        Raises:
+            ArgumentError: another ending, or the file cannot be written.
+        """
+        return self.report().save(path)
+
+    def _repr_html_(self) -> str:
+        from ..report.html import fragment
+        from .showing import outcome_report
+
+        report = outcome_report(self, drawn=False)
+        return fragment(report.title, str(self), report.facts, report.status)
 
     def __str__(self) -> str:
         cause = self.diagnosis.cause.name
         if self.applied is not None:
-            return f"{cause}: applied {self.applied}."
+            return f"{cause}: applied {self.applied.treatment.name!r}; {self.applied.reached}."
         if self.diagnosis.healthy:
             return f"{cause}: nothing was done, {self.diagnosis.cause.explanation}."
         return f"{cause}: none of {len(self.tried)} treatments did significantly better than doing nothing."
@@ -80,7 +129,8 @@ def unstick(run: Trainer, budget: float | None = None) -> Outcome:
 
     Args:
         run: a Trainer; changed only by a verified treatment, which its history then names.
-        budget: seconds for everything, about; None: 6.
+        budget: seconds for everything, about. None: an amount of work instead, the same on a busy machine: about 6 s
+            of an idle core.
 
     Returns:
         An `Outcome`.
@@ -95,45 +145,58 @@ def unstick(run: Trainer, budget: float | None = None) -> Outcome:
 
     if not isinstance(run, Trainer):
         raise ArgumentTypeError(f"`run` must be a Trainer, got {type(run).__name__}")
-    seconds = BUDGET if budget is None else NON_NEGATIVE.check("budget", budget)
-    if seconds == 0.0:
+    if budget is not None and NON_NEGATIVE.check("budget", budget) == 0.0:
         raise ArgumentError("`budget` must be positive, got 0")
     began = time.perf_counter()
-    diagnosis = diagnose(run, budget=0.5 * seconds)
+    diagnosis = diagnose(run, budget=None if budget is None else 0.5 * budget)
     if diagnosis.healthy:
-        return Outcome(diagnosis, (), None)
-    left = max(0.3 * seconds, seconds - (time.perf_counter() - began))
+        return Outcome(diagnosis, (), None, time.perf_counter() - began)
+    left = 0.5 * BUDGET
+    if budget is not None:
+        left = max(0.3 * budget, budget - (time.perf_counter() - began))
     with np.errstate(all="ignore"):  # a treatment may overflow; then it has not helped
-        tried = _try_all(diagnosis, run, left)
+        tried = _try_all(diagnosis, run, left, stated=budget is not None)
     best = _best(tried)
     if best is not None:
         best.treatment.apply(run)
-    return Outcome(diagnosis, tuple(tried), best)
+    return Outcome(diagnosis, tuple(tried), best, time.perf_counter() - began)
 
 
-def _try_all(diagnosis: Diagnosis, run: Trainer, seconds: float) -> list[Attempt]:
+def _try_all(diagnosis: Diagnosis, run: Trainer, seconds: float, stated: bool) -> list[Attempt]:
     subject = Subject(run.land, run.theta, run, seconds)
+    clock = Clock(seconds, None if stated else subject.tally)
     candidates = menu(diagnosis, run)[:MOST_TRIED]
     if not candidates:
         return []
-    steps = forks.affordable_steps(subject, run.fork(), seconds / (len(candidates) + 3))
-    evidence, control = diagnosis.measured, forks.follow(subject, run.fork(), steps)
+    steps = forks.affordable_steps(subject, run.fork(), clock, seconds / (len(candidates) + 3))
+    judged = _judged_by(diagnosis, subject, run)
+    evidence, control = diagnosis.measured, forks.follow(subject, run.fork(), steps, judged)
     attempts = [
         Attempt(treatment, fork, None, _verified(diagnosis, evidence, fork, treatment))
         for treatment in candidates
-        if (fork := _fork(treatment, subject, run, control, None)) is not None
+        if (fork := _fork(treatment, subject, run, control, judged)) is not None
     ]
     best = _best(attempts)
     if best is None or run.sampler.full:
         return attempts
-    other = forks.follow(subject, _reordered(run.fork()), steps)
-    again = _fork(best.treatment, subject, run, other, _reordered)
+    other = forks.follow(subject, _reordered(run.fork()), steps, judged)
+    again = _fork(best.treatment, subject, run, other, judged, reordered=True)
     sure = again is not None and _verified(diagnosis, evidence, again, best.treatment)
     attempts[attempts.index(best)] = Attempt(best.treatment, best.fork, again, sure)
     return attempts
 
 
-def _fork(treatment: Treatment, subject: Subject, run: Trainer, control: Course, change: object) -> Fork | None:
+def _judged_by(diagnosis: Diagnosis, subject: Subject, run: Trainer) -> Objective:
+    """The training objective; where new data are the trouble, the loss on those."""
+    if diagnosis.cause is not Cause.SHARP_MINIMUM or run.validation is None:
+        return subject.objective
+    new = run.validation.land
+    return Objective(new, 0.0, examined_samples(new.samples, MOST_SAMPLES), subject.tally)
+
+
+def _fork(
+    treatment: Treatment, subject: Subject, run: Trainer, control: Course, judged: Objective, reordered: bool = False
+) -> Fork | None:
     """The treated fork beside the control; None where the treatment cannot be done."""
     fork = run.fork()
     try:
@@ -141,9 +204,9 @@ def _fork(treatment: Treatment, subject: Subject, run: Trainer, control: Course,
             return None
     except UnstuckError:
         return None
-    if change is not None:
+    if reordered:
         _reordered(fork)
-    return forks.compare(subject, forks.follow(subject, fork, control.steps), control, treatment.text)
+    return forks.compare(subject, forks.follow(subject, fork, control.steps, judged), control, treatment.text)
 
 
 def _reordered(fork: Trainer) -> Trainer:

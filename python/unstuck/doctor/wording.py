@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from ..critical import Verdict
-from ..number_text import apart
+from ..curvature.blame import Blame
+from ..number_text import apart, number
+from ..plain_text import plain
 from ..report.facts import Fact, Status
 from .causes import Cause
 from .evidence import Continuation, Descent, Evidence, Fork, Geometry, Level, Stability
@@ -34,14 +36,69 @@ TITLES = {
     Cause.BAD_INITIALISATION: "badly initialised",
     Cause.UNSCALED_FEATURES: "held up by features of different scales",
     Cause.EXHAUSTED_STEP: "the step has decayed to nothing",
+    Cause.SHARP_MINIMUM: "settled in a sharp minimum",
     Cause.NON_FINITE: "not finite",
     Cause.UNDECIDED: "undecided",
 }
 
 
+# which fact carries a verdict
+DECISIVE: dict[Cause, tuple[str, ...]] = {
+    Cause.STRICT_SADDLE: ("kind of point", "where it bends down"),
+    Cause.FLAT_SADDLE: ("kind of point", "lower loss close by"),
+    Cause.LOCAL_MINIMUM: ("kind of point",),
+    Cause.STEP_TOO_LARGE: ("step against curvature",),
+    Cause.STEP_TOO_SMALL: ("step against curvature",),
+    Cause.ILL_CONDITIONED: ("step against curvature",),
+    Cause.VANISHING_GRADIENT: ("gradient from last to first",),
+    Cause.EXPLODING_GRADIENT: ("gradient from last to first",),
+    Cause.DEAD_UNITS: ("units without slope",),
+    Cause.SATURATED_UNITS: ("units without slope",),
+    Cause.UNSCALED_FEATURES: ("scale of features",),
+    Cause.SHARP_MINIMUM: ("sharpness", "new data"),
+    Cause.STALE_STATISTICS: ("evaluation against training",),
+    Cause.EXHAUSTED_STEP: ("step left",),
+    Cause.NON_FINITE: ("update refused", "not finite"),
+}
+
+
+def weighed(cause: Cause, evidence: list[Fact]) -> list[Fact]:
+    """The facts with "bad" for those that carry the verdict, and for no others."""
+    decisive = DECISIVE.get(cause, ())
+    status: dict[bool, Status] = {True: "bad", False: "info"}
+    return [
+        replace(fact, status=status[fact.label in decisive]) if fact.label in decisive or fact.status == "bad" else fact
+        for fact in evidence
+    ]
+
+
+# fields of `Evidence` that are forks, in the order of a report
+FORKS = {
+    "smaller_lr": "smaller step",
+    "larger_lr": "larger step",
+    "larger_batch": "larger batch",
+    "escape": "beyond the saddle",
+    "push": "off the flat place",
+    "restart": "another start",
+    "adaptive": "Adam",
+    "full_step": "the full step",
+    "clipped": "clipped gradients",
+    "revived": "dead units revived",
+    "standardised": "standardised features",
+    "normalised": "normalised",
+    "fresh": "fresh weights",
+}
+
+
+def verdict(finding: Finding) -> str:
+    """What the answer means, in one sentence without its measurements."""
+    meaning = finding.cause.explanation
+    return f"{meaning[:1].upper()}{meaning[1:]} ({finding.cause.name}, confidence {finding.confidence:.2f})."
+
+
 def sentence(finding: Finding) -> str:
     """The answer in one sentence: the numbers first, then what they mean."""
-    reason = finding.reason[:1].upper() + finding.reason[1:]
+    reason = plain(finding.reason[:1].upper() + finding.reason[1:])
     return f"{reason}: {finding.cause.explanation} ({finding.cause.name}, confidence {finding.confidence:.2f})."
 
 
@@ -55,29 +112,40 @@ def status_of(cause: Cause) -> Status:
     return STATUS.get(cause, "bad")
 
 
-def facts(e: Evidence) -> list[Fact]:
+def facts(e: Evidence, blamed: Blame | None = None) -> list[Fact]:
     """Everything that was measured, one fact each."""
     found = [_level(e.level)]
     if e.failure is not None:
         found.append(_failure(e.failure))
     if e.broken is not None:
-        found.append(Fact("not finite", e.broken, "bad", f"The first value that is not finite is in {e.broken}."))
+        where = plain(e.broken, 80)
+        found.append(Fact("not finite", where, "bad", f"The first value that is not finite is in {where}."))
     if e.trend is not None:
         found.append(_trend(e.trend, e.stalled))
     if e.continuation is not None:
         found.append(_continuation(e.continuation))
     if e.geometry is not None:
         found.append(_geometry(e.geometry))
+    if blamed is not None:
+        found.append(_blame(blamed))
     if e.stability is not None:
         found.append(_stability(e.stability))
     if e.descent is not None:
         found.append(_descent(e.descent))
-    forks = (e.smaller_lr, e.larger_lr, e.larger_batch, e.escape, e.push, e.restart)
-    names = ("smaller step", "larger step", "larger batch", "beyond the saddle", "off the flat place", "another start")
     found += inside_facts(e)
-    found += [_fork(name, fork, e) for name, fork in zip(names, forks, strict=True) if fork is not None]
-    found += [_fork("treatment", fork, e) for fork in e.treated]
+    found += [_fork(name, fork, e) for name, fork in _named_forks(e)]
     return found
+
+
+def forks_of(e: Evidence) -> list[Fork]:
+    """Every copy that was trained on under a changed condition."""
+    return [fork for _, fork in _named_forks(e)]
+
+
+def _named_forks(e: Evidence) -> list[tuple[str, Fork]]:
+    named = [(name, fork) for field, name in FORKS.items() if (fork := getattr(e, field)) is not None]
+    known = {id(fork) for _, fork in named}
+    return named + [("treatment", fork) for fork in e.treated if id(fork) not in known]
 
 
 def _level(level: Level) -> Fact:
@@ -97,7 +165,9 @@ def _level(level: Level) -> Fact:
 
 
 def _failure(failure: Failure) -> Fact:
-    return Fact("update refused", f"step {failure.step}, {failure.block}", "bad", failure.text, asdict(failure))
+    return Fact(
+        "update refused", f"step {failure.step}, {plain(failure.block, 80)}", "bad", failure.text, asdict(failure)
+    )
 
 
 def _trend(trend: Trend, stalled: bool | None) -> Fact:
@@ -119,7 +189,7 @@ def _continuation(c: Continuation) -> Fact:
     text = f"trained on unchanged for {c.steps} updates, a copy of the run goes from {before} to {after}"
     good = c.trend is not None and c.trend.falling and not c.broke
     parts = ["then its loss is no longer finite"] if c.broke else []
-    return Fact("going on", f"{last - first:+.3g}", "good" if good else "warn", _sentence(text, parts), asdict(c))
+    return Fact("going on", f"{before} → {after}", "good" if good else "warn", _sentence(text, parts), asdict(c))
 
 
 def _geometry(g: Geometry) -> Fact:
@@ -140,6 +210,14 @@ def _geometry(g: Geometry) -> Fact:
     return Fact("kind of point", g.verdict.name, bad, _sentence(text, parts), asdict(g))
 
 
+def _blame(blamed: Blame) -> Fact:
+    shares = {share.name: share.curvature for share in blamed.blocks}
+    rows = [{"block": row.name, "row": row.row, "curvature": row.curvature} for row in blamed.rows]
+    return Fact(
+        "where it bends down", plain(blamed.worst.name, 80), "info", str(blamed), {"blocks": shares, "rows": rows}
+    )
+
+
 def _stability(s: Stability) -> Fact:
     text = (
         f"{s.rule} at lr {_n(s.lr)} bears a curvature of {s.formula} = {_n(s.threshold)}; "
@@ -155,13 +233,24 @@ def _descent(d: Descent) -> Fact:
         f"within a distance of {_n(d.radius)} the loss falls by {_n(d.decrease)}, "
         f"of which slope and curvature here explain {_n(d.explained)}"
     )
-    return Fact("lower loss close by", _n(d.decrease), "bad" if d.verified else "info", _sentence(text), asdict(d))
+    if not d.decrease > 0:
+        text = f"within a distance of {_n(d.radius)} no lower loss was found"
+    return Fact(
+        "lower loss close by",
+        _n(d.decrease) if d.decrease > 0 else "none",
+        "bad" if d.verified else "info",
+        _sentence(text),
+        asdict(d),
+    )
 
 
 def _fork(name: str, fork: Fork, e: Evidence) -> Fact:
     loss, control = apart(fork.loss, fork.control)
     text = f"with {fork.change}, {fork.steps} updates lead to {loss} instead of {control} (± {_n(fork.error)})"
-    return Fact(name, f"{-fork.gain:+.3g}", "warn" if benefits(e, fork) else "info", _sentence(text), asdict(fork))
+    if fork.broke:
+        return Fact(name, "breaks", "info", _sentence(f"with {fork.change} the loss is soon not finite"), asdict(fork))
+    value = "{} instead of {}".format(*apart(fork.loss, fork.control, digits=3, most=6))
+    return Fact(name, value, "good" if benefits(e, fork) else "info", _sentence(text), asdict(fork))
 
 
 def _sentence(text: str, parts: list[str] | None = None) -> str:
@@ -171,4 +260,4 @@ def _sentence(text: str, parts: list[str] | None = None) -> str:
 
 def _n(x: float) -> str:
     """Four figures."""
-    return "0" if x == 0 else f"{x:.4g}" if math.isfinite(x) else str(x)
+    return "0" if x == 0 else f"{x:.4g}" if math.isfinite(x) else number(x)

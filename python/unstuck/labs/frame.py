@@ -12,7 +12,6 @@ A lab is a module with
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import io
 import os
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..atomic_file import check_target, write_atomically
 from ..errors import ArgumentError
+from ..nearest_name import cure
 from ..plain_text import plain
 from ..report.facts import jsonable
 from ..settings import make
@@ -128,9 +128,7 @@ def load(name: str) -> Lab:
         ArgumentError: there is none.
     """
     if name not in MODULES:
-        close = difflib.get_close_matches(name, NAMES, n=1)
-        cure = f"did you mean {close[0]}?" if close else f"there are {', '.join(NAMES)}"
-        raise ArgumentError(f"there is no lab {plain(name, 60)!r}; {cure}")
+        raise ArgumentError(f"there is no lab {plain(name, 60)!r}; {cure(name, NAMES)}")
     module = importlib.import_module(f".{MODULES[name]}", __package__)
     text = (module.__doc__ or "").strip()
     return Lab(

@@ -8,6 +8,7 @@ MODULES: dict[str, str] = {
     "taylor": "taylor",
     "momentum": "momentum",
     "convex": "convex",
+    "stuck-not-critical": "stuck_not_critical",
     "braking": "braking",
     "adagrad-burst": "adagrad_burst",
     "warm-up": "warm_up",
@@ -20,5 +21,6 @@ MODULES: dict[str, str] = {
     "minimum-ratio": "minimum_ratio",
     "dimension": "dimension",
     "escape": "escape",
+    "stuckbench": "stuckbench",
 }
 NAMES: tuple[str, ...] = tuple(MODULES)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from ..landscape import Block
-from ..ranges import BELOW_ONE, FLAG, NON_NEGATIVE, Choice, Count, Limit, Range
+from ..ranges import NON_NEGATIVE, Choice, Count, Limit
 from ..schedules import Schedule, from_description
 from . import per_block, storage
+from .asked import what_is_asked
 from .hyper import Hyper, Number, restored
 from .step_report import StepReport
 
@@ -25,7 +26,6 @@ Self = TypeVar("Self", bound="Optimizer")
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _ROUNDING = Choice("nearest", "stochastic")
-_NON_FINITE = Choice("propagate", "skip", "raise")
 _MOST_UPDATES = 2**53  # exact in float64
 _KEYS = {"rule", "lr", "hyper", "n", "dtype", "t", "slots"}
 
@@ -199,7 +199,9 @@ class Optimizer:
         Nothing has changed when an error is raised.
         """
         self._require_fit(theta, gradient)
-        asked = _asked(scale, clip_norm, gradient_norm, average, average_decay, zero_gradient, non_finite, report)
+        asked = what_is_asked(
+            scale, clip_norm, gradient_norm, average, average_decay, zero_gradient, non_finite, report
+        )
         fresh = self.dtype is None
         slots = self._new_slots(theta.size, theta.dtype) if fresh else self.slots
         update = self._new_update(theta.size, theta.dtype) if self._update is None or fresh else self._update
@@ -334,9 +336,6 @@ class Optimizer:
         return ("theta",) if self.blocks is None else tuple(name for name, _, _ in self.blocks)
 
 
-_ANY = Range(low=-np.inf)
-
-
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:
     try:
         kind: np.dtype[Any] | None = np.dtype(dtype)
@@ -345,56 +344,6 @@ def _checked_dtype(dtype: Any) -> np.dtype[Any]:
     if kind is None or kind not in DTYPES:
         raise ArgumentTypeError(f"`dtype` must be float32 or float64, got {dtype!r}")
     return kind
-
-
-def _asked(
-    scale: Any,
-    clip_norm: Any,
-    gradient_norm: Any,
-    average: Any,
-    average_decay: Any,
-    zero_gradient: Any,
-    non_finite: Any,
-    report: Any,
-) -> dict[str, Any]:
-    """The options of a step that are not at their defaults, checked, as the core takes them."""
-    asked: dict[str, Any] = {}
-    if scale != 1.0:
-        asked["scale"] = _ANY.check("scale", scale)
-    if clip_norm is not None:
-        asked["clip_norm"] = _positive("clip_norm", clip_norm)
-    if gradient_norm is not None:
-        asked["gradient_norm"] = _known_norm(gradient_norm)
-    if average is not None:
-        if not isinstance(average, np.ndarray):
-            raise ArgumentTypeError(f"`average` must be a NumPy array, got {type(average).__name__}")
-        asked["average"] = average
-        asked["average_decay"] = BELOW_ONE.check("average_decay", average_decay)
-    if zero_gradient is not False:
-        asked["zero_gradient"] = bool(FLAG.check("zero_gradient", zero_gradient))
-    if non_finite != "propagate":
-        asked["refuse_non_finite"] = _NON_FINITE.check("non_finite", non_finite) > 0
-    if report is not False:
-        asked["report"] = bool(FLAG.check("report", report))
-    return asked
-
-
-def _positive(name: str, value: Any) -> float:
-    number = NON_NEGATIVE.check(name, value)
-    if number == 0.0:
-        raise ArgumentError(f"`{name}` must be positive, got 0")
-    return number
-
-
-def _known_norm(value: Any) -> float:
-    """NaN and infinity are answers too."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ArgumentTypeError(f"`gradient_norm` must be a number, got {value!r}") from None
-    if number < 0.0:
-        raise ArgumentError(f"`gradient_norm` must not be negative, got {number:g}")
-    return number
 
 
 def _where(gradient: Array) -> str:

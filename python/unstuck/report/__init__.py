@@ -12,12 +12,12 @@ from typing import Any
 from ..atomic_file import check_target, write_atomically
 from ..errors import ArgumentError, ArgumentTypeError
 from . import charts
-from .facts import STATUSES, Fact, Status, jsonable, plain
+from .facts import STATUSES, Answer, Fact, Status, jsonable, plain
 from .svg import Chart
 from .text import facts_text, report_text
 
 ENDINGS = (".html", ".json", ".txt")
-__all__ = ["ENDINGS", "Chart", "Fact", "Report", "build", "charts", "facts_text", "jsonable", "plain"]
+__all__ = ["ENDINGS", "Answer", "Chart", "Fact", "Report", "build", "charts", "facts_text", "jsonable", "plain"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Report:
         details: settings and versions; facts too, shown only in a table.
         figures: charts.
         data: further JSON-able numbers for machines.
+        answers: what it may be, the most likely first.
+        note: one line on how it was found, e.g. what that cost.
     """
 
     title: str
@@ -43,6 +45,8 @@ class Report:
     details: tuple[Fact, ...]
     figures: tuple[Chart, ...]
     data: Any
+    answers: tuple[Answer, ...] = ()
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-able dicts and lists; figures are left out, their numbers belong in `data`."""
@@ -50,6 +54,8 @@ class Report:
             "title": self.title,
             "sentence": self.sentence,
             "status": self.status,
+            "note": self.note,
+            "answers": [answer.to_dict() for answer in self.answers],
             "facts": [fact.to_dict() for fact in self.facts],
             "remedies": [fact.to_dict() for fact in self.remedies],
             "details": [fact.to_dict() for fact in self.details],
@@ -58,8 +64,13 @@ class Report:
 
     def text(self, width: int = 100) -> str:
         """The report as plain text, at most `width` characters per line where words allow."""
-        sections = [("Evidence", self.facts), ("Remedies", self.remedies), ("Details", self.details)]
-        return report_text(self.title, self.sentence, sections, width)
+        sections = [
+            ("Causes", [answer.fact() for answer in self.answers]),
+            ("Evidence", self.facts),
+            ("Remedies", self.remedies),
+            ("Details", self.details),
+        ]
+        return report_text(self.title, self.sentence, sections, width, self.note)
 
     def json(self) -> str:
         """The report as strict JSON with sorted keys."""
@@ -101,6 +112,8 @@ def build(
     remedies: Sequence[Fact] = (),
     details: Sequence[Fact] = (),
     status: Status | None = None,
+    answers: Sequence[Answer] = (),
+    note: str = "",
 ) -> Report:
     """A report from facts and charts; the same input gives the same bytes.
 
@@ -113,9 +126,11 @@ def build(
         remedies: what was tried or should be.
         details: settings and versions.
         status: colours the verdict; None takes the worst of the facts.
+        answers: what it may be, the most likely first.
+        note: one line on how it was found.
 
     Raises:
-        ArgumentTypeError: something is not a Fact, a Chart or JSON-able.
+        ArgumentTypeError: something is not a Fact, an Answer, a Chart or JSON-able.
         ArgumentError: `status` is none of the four.
     """
     for name, items, kind in (
@@ -123,6 +138,7 @@ def build(
         ("remedies", remedies, Fact),
         ("details", details, Fact),
         ("figures", figures, Chart),
+        ("answers", answers, Answer),
     ):
         if not isinstance(items, Sequence):
             raise ArgumentTypeError(f"`{name}` must be a list of {kind.__name__} objects, got {type(items).__name__}")
@@ -135,4 +151,5 @@ def build(
     if status not in STATUSES:
         raise ArgumentError(f"`status` must be one of {', '.join(STATUSES)} or None, got {status!r}")
     groups = tuple(facts), tuple(remedies), tuple(details)
-    return Report(str(title), str(sentence), status, *groups, tuple(figures), jsonable(data))
+    charts_and_data = tuple(figures), jsonable(data)
+    return Report(str(title), str(sentence), status, *groups, *charts_and_data, tuple(answers), str(note))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
-from ..number_text import apart, number
+from ..number_text import apart, number, tidy
 from ..plain_text import plain
 from .svg import ROLES, Chart, draw
 
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Event = tuple[float, str]
 _POINTS = 800
+# told apart without colour
+_STROKES: tuple[Any, ...] = (
+    "-",
+    (0, (6, 2)),
+    (0, (1, 1.5)),
+    (0, (6, 2, 1, 2)),
+    (0, (3, 1.5)),
+    (0, (1, 3)),
+    (0, (9, 2)),
+)
+_MARKERS = "osD^vPX"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -48,13 +60,78 @@ def loss_curve(
     def paint(axes: Axes) -> None:
         _series(axes, steps, loss, "training loss", ROLES["accent"])
         if validation is not None:
-            _series(axes, *validation, "validation loss", ROLES["second"])
+            _series(axes, *validation, "validation loss", ROLES["second"], (0, (6, 2)))
             axes.legend(loc="upper right")
         _value_axis(axes, loss)
         axes.set_ylabel("loss")
         _events(axes, events)
 
     return Chart(title, caption, draw(paint))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of `copies`: what was changed, updates (k,), losses (k,), and whether it helped."""
+
+    label: str
+    steps: ArrayLike
+    loss: ArrayLike
+    helped: bool
+
+
+def copies(
+    control: tuple[ArrayLike, ArrayLike],
+    curves: Sequence[Curve],
+    caption: str = "",
+    title: str = "What copies of the run reached",
+) -> Chart:
+    """The losses of treated copies against that of a copy in which nothing was changed.
+
+    Every curve has its own stroke and marker, so that it reads without colour. What rises far above the control
+    leaves the figure at its upper edge.
+
+    Args:
+        control: (updates, losses) of the untreated copy.
+        curves: at most seven.
+        caption: sentence below the figure.
+        title: heading.
+
+    Raises:
+        ArgumentError: more than seven curves, or lengths differ, or nothing is finite.
+    """
+    if len(curves) > len(_STROKES):
+        raise ArgumentError(f"`curves` must be at most {len(_STROKES)}, got {len(curves)}")
+    untreated = _pair(*control)
+    treated = [_pair(curve.steps, curve.loss) for curve in curves]
+
+    def paint(axes: Axes) -> None:
+        axes.plot(*untreated, color=ROLES["muted"], lw=3.4, alpha=0.75, label="nothing changed")
+        for i, (curve, (x, y)) in enumerate(zip(curves, treated, strict=True)):
+            colour = ROLES["good" if curve.helped else "second"]
+            label = tidy(plain(f"{curve.label}: {'helps' if curve.helped else 'no better'}", 90))
+            style = {"ls": _STROKES[i], "marker": _MARKERS[i], "markevery": (2 + i % 4, 5), "ms": 5.5}
+            axes.plot(x, y, color=colour, lw=2.2 if curve.helped else 1.3, label=label, **style)
+        shown = [untreated[1], *(y for curve, (_, y) in zip(curves, treated, strict=True) if curve.helped)]
+        every = np.concatenate([y for _, y in (untreated, *treated)])
+        _limits(axes, np.concatenate(shown), float(np.nanmin(np.where(np.isfinite(every), every, np.nan))))
+        axes.set_xlabel("updates from where the run stands")
+        axes.set_ylabel("loss")
+        axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", fontsize=9.5, handlelength=4.5)
+
+    words = "Each curve is a copy of the run on the same batches; only what its name says was changed."
+    return Chart(title, caption or words, draw(paint, (7.2, 3.4 + 0.2 * (1 + len(curves)))))
+
+
+def _limits(axes: Axes, values: Array, lowest: float) -> None:
+    """A vertical axis from the lowest value of all to a little above the highest of `values`; logarithmic if wide."""
+    highest = float(values[np.isfinite(values)].max())
+    if lowest > 0 and highest > 20 * lowest:
+        _value_axis(axes, [lowest, highest])
+        room = (highest / lowest) ** 0.06
+        axes.set_ylim(lowest / room, highest * room)
+        return
+    room = max(highest - lowest, 1e-6 * abs(highest), 1e-300)
+    axes.set_ylim(lowest - 0.06 * room, highest + 0.12 * room)
 
 
 def gradient_norm(steps: ArrayLike, norm: ArrayLike, events: Sequence[Event] = (), caption: str = "") -> Chart:
@@ -170,22 +247,27 @@ def along_direction(
     return Chart(title, caption, draw(paint))
 
 
-def _series(axes: Axes, steps: ArrayLike, values: ArrayLike, label: str, colour: str) -> None:
+def _series(axes: Axes, steps: ArrayLike, values: ArrayLike, label: str, colour: str, stroke: Any = "-") -> None:
     x, y = _pair(steps, values)
     middle_x, middle_y, wobble = _medians(x, y)
-    noisy = len(x) > 60 and wobble > 0.01
+    # noise that is seen: beside the values, or beside what they change by
+    noisy = len(x) > 60 and (wobble > 0.01 or wobble * abs(float(np.median(middle_y))) > 0.1 * np.ptp(middle_y) > 0)
     if noisy:
         axes.plot(*_thin(x, y), color=colour, lw=0.7, alpha=0.3)
         x, y = middle_x, middle_y
-    axes.plot(*_thin(x, y), color=colour, lw=2, label=label)
+    axes.plot(*_thin(x, y), color=colour, lw=2, ls=stroke, label=label)
     axes.set_xlabel("step")
 
 
 def _value_axis(axes: Axes, values: ArrayLike) -> None:
     y = np.asarray(values, dtype=np.float64)
     y = y[np.isfinite(y)]
-    if len(y) and y.min() > 0 and y.max() > 20 * y.min():
+    if not len(y):
+        return
+    least = max(float(y.min()), 0.1 * float(np.quantile(y, 0.02)))  # one lucky batch does not stretch the axis
+    if least > 0 and y.max() > 20 * least:
         axes.set_yscale("log")
+        axes.set_ylim(bottom=0.7 * least)
         axes.yaxis.set_major_formatter(lambda value, _: power_of_ten(value))
         axes.yaxis.set_minor_formatter(lambda value, _: "")
 

@@ -13,10 +13,11 @@ import numpy as np
 from ..errors import ArgumentError, ArgumentTypeError
 from ..plain_text import plain
 
-__all__ = ["STATUSES", "Fact", "Status", "jsonable", "plain"]
+__all__ = ["STATUSES", "Answer", "Fact", "Status", "jsonable", "plain"]
 
 Status = Literal["good", "warn", "bad", "info"]
 STATUSES: tuple[str, ...] = get_args(Status)
+CHANGE = "What would change it:"
 
 _NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
@@ -43,6 +44,11 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (bytes, bytearray)):
         return [jsonable(item) for item in value]
     raise ArgumentTypeError(f"`data` must be made of JSON-able values, got {type(value).__name__}")
+
+
+def _check_status(status: str) -> None:
+    if status not in STATUSES:
+        raise ArgumentError(f"`status` must be one of {', '.join(STATUSES)}, got {status!r}")
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,7 @@ class Fact:
             text = getattr(self, name)
             if not isinstance(text, str):
                 raise ArgumentTypeError(f"`{name}` must be a string, got {type(text).__name__}")
-        if self.status not in STATUSES:
-            raise ArgumentError(f"`status` must be one of {', '.join(STATUSES)}, got {self.status!r}")
+        _check_status(self.status)
         object.__setattr__(self, "data", jsonable(self.data))
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,3 +90,50 @@ class Fact:
             "sentence": self.sentence,
             "data": self.data,
         }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One possible answer of several, ranked by its confidence.
+
+    Args:
+        label: the answer in a few words ("stuck at a strict saddle").
+        name: the same as machines say it ("STRICT_SADDLE").
+        confidence: in [0, 1].
+        reason: the measurement behind it, one sentence.
+        against: what would change it, one sentence; may be empty.
+        status: "good", "warn", "bad" or "info"; colours its bar.
+
+    Raises:
+        ArgumentError: `confidence` is not within [0, 1], or `status` is none of the four.
+        ArgumentTypeError: a text is not a string.
+    """
+
+    label: str
+    name: str
+    confidence: float
+    reason: str
+    against: str = ""
+    status: Status = "info"
+
+    def __post_init__(self) -> None:
+        for name in ("label", "name", "reason", "against"):
+            if not isinstance(getattr(self, name), str):
+                raise ArgumentTypeError(f"`{name}` must be a string, got {type(getattr(self, name)).__name__}")
+        if not 0.0 <= self.confidence <= 1.0:
+            raise ArgumentError(f"`confidence` must be within [0, 1], got {self.confidence!r}")
+        _check_status(self.status)
+
+    @property
+    def percent(self) -> int:
+        """The confidence in whole percent; 100 only for 1."""
+        return int(100 * self.confidence)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as a JSON-able dict."""
+        return jsonable(vars(self))  # type: ignore[no-any-return]
+
+    def fact(self) -> Fact:
+        """The answer as one line with its sentences, for text."""
+        doubt = f" {CHANGE} {self.against}" if self.against else ""
+        return Fact(self.label, f"{self.percent}%, {self.name}", self.status, f"{self.reason}{doubt}")

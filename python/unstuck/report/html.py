@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..plain_text import plain
-from .facts import Fact, Status
+from .facts import CHANGE, Fact, Status
 from .glossary import meanings
 from .svg import with_own_ids
+from .text import MARKS
 from .typeset import pieces, terms_in, typeset
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ def page(report: Report) -> str:
         for number, chart in enumerate(report.figures)
     ]
     first, more = foremost(report.facts)
-    shown = [report.sentence, *(text for fact in (*report.facts, *report.remedies) for text in _texts(fact))]
+    shown = [
+        report.sentence,
+        report.note,
+        *(text for fact in (*report.facts, *report.remedies) for text in _texts(fact)),
+    ]
+    shown += [text for answer in report.answers for text in (answer.name, answer.reason, answer.against)]
     content: dict[str, Any] = {
         "report": report,
         "figures": figures,
@@ -44,7 +50,8 @@ def page(report: Report) -> str:
         "glossary": terms_in([plain(text) for text in shown]),
         "data": report.to_dict(),
     }
-    return str(_environment().get_template("page.html").render(**content, words=WORDS, plain=plain, rich=rich))
+    tools: dict[str, Any] = {"words": WORDS, "change": CHANGE, "plain": plain, "rich": rich}
+    return str(_environment().get_template("page.html").render(**content, **tools))
 
 
 def foremost(facts: Sequence[Fact], most: int = FIRST) -> tuple[list[Fact], list[Fact]]:
@@ -77,7 +84,8 @@ def _texts(fact: Fact) -> tuple[str, str, str]:
 def fragment(title: str, sentence: str, facts: Sequence[Fact], status: Status = "info") -> str:
     """A small box with the sentence and a table of the facts, for `_repr_html_` in notebooks."""
     template = _environment().get_template("fragment.html")
-    return str(template.render(title=title, sentence=sentence, facts=facts, status=status, words=WORDS, shown=_shown))
+    shown = {"title": title, "sentence": sentence, "facts": facts, "status": status}
+    return str(template.render(**shown, marks=MARKS, shown=_shown))
 
 
 def _shown(text: str) -> str:

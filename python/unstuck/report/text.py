@@ -27,9 +27,12 @@ def facts_text(facts: Iterable[Fact], width: int = 100) -> str:
     return "\n".join(lines)
 
 
-def report_text(title: str, sentence: str, sections: Sequence[tuple[str, Sequence[Fact]]], width: int = 100) -> str:
+def report_text(
+    title: str, sentence: str, sections: Sequence[tuple[str, Sequence[Fact]]], width: int = 100, note: str = ""
+) -> str:
     """The whole report; sections are (heading, facts), empty ones are left out."""
     lines = [plain(title), "", *wrap(typeset(plain(sentence)), width)]
+    lines += wrap(typeset(plain(note)), width)
     for heading, facts in sections:
         if facts:
             lines += ["", plain(heading), facts_text(facts, width)]
