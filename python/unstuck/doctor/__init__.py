@@ -100,6 +100,7 @@ def diagnose(
         tuple(work.notes),
         history,
         blamed,
+        work.subject.tally,
     )
 
 
