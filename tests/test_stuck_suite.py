@@ -184,7 +184,7 @@ def test_better_and_worse(suite, control, treated, verdict):
 
 def test_a_repair_is_tried_beside_its_habits(suite):
     repair = suite("repair")
-    row = repair.attempt(("wine", "dead layer", 0, 30.0, 2.0))
+    row = repair.attempt(("wine", "dead layer", 0, 30.0, 2.0, False))
     assert row["verdict"] == "better" and row["reached"]
     assert set(row["habits"]) == set(repair.HABITS)
     assert row["habits"]["do nothing"]["verdict"] == "same"

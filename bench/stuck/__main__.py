@@ -59,7 +59,7 @@ def _planted(part: str, options: argparse.Namespace) -> list[dict[str, object]]:
                 print(f"{a.task:26s} {a.plan:32s} {a.seed:5d} {a.severity:8g}  {a.said} {a.confidence:.2f}")
         print(f"\n{options.split} split\n{score.table(answers)}")
         return found
-    found = run_all(repair.attempt, repair.jobs_of(jobs), options.jobs, kept, options.resume)
+    found = run_all(repair.attempt, repair.jobs_of(jobs, options.equal), options.jobs, kept, options.resume)
     print(f"\n{options.split} split\n{repair.table(found)}")
     return found
 
