@@ -26,6 +26,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--json", type=Path, default=None, help="where all rows are written; FILEl holds them on the way"
     )
+    parser.add_argument("--equal", action="store_true", help="repair: habits get all the seconds that unstick took")
     parser.add_argument("--resume", action="store_true", help="take what FILEl holds as done")
     return parser.parse_args(arguments)
 
