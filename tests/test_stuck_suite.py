@@ -116,6 +116,19 @@ def test_truth_of_a_dead_and_a_sound_run(suite):
     assert truth.healthy and not truth.stuck and truth.fits(sound)
 
 
+def test_the_sparse_trap_is_sparse_and_alive(suite):
+    task, plan = suite("examine").find("digits", "sparse ReLU")
+    run = plan.make(task, 0, 1.0)
+    outputs = dict(run.land.net.activations(run.land.X))["1.ReLU"]
+    assert np.mean(outputs <= 0) > 0.7
+    assert np.mean((outputs <= 0).all(axis=0)) < 0.05
+
+
+def test_the_huge_input_trap_is_far_outside_the_unit_interval(suite):
+    task, plan = suite("examine").find("digits", "inputs far outside [-1, 1]")
+    assert np.abs(plan.set_up(task, 0, 1.0).land.X).max() > 5.0
+
+
 def test_minima_are_minima_and_higher_than_others(suite):
     examine = suite("examine")
     task, plan = examine.find("rings", "a minimum higher than others")
