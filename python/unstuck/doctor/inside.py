@@ -50,7 +50,7 @@ def explains(e: Evidence, fork: Fork) -> float:
     best = max((f.gain for f in rivals), default=0.0)
     if math.isinf(fork.gain):
         return 2.0
-    return fork.gain / (COMPARABLE * best) if best > 0 else 0.0
+    return fork.gain / (COMPARABLE * best) if best > 0 else 2.0 if fork.gain > 0 else 0.0
 
 
 def _strength(e: Evidence, fork: Fork | None, symptom: float) -> float:

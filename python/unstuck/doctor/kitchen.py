@@ -17,7 +17,7 @@ from .causes import Cause
 from .diagnosis import Diagnosis
 from .layers import examined_inputs, network_landscape
 from .moving import look_at_steps, recompute
-from .newton import MOST, STARTS, descend
+from .newton import MOST, STARTS, descend, other_start
 from .sharp import flatter_start
 from .starts import scaled_theta
 from .subject import Subject
@@ -133,10 +133,7 @@ class Kitchen:
         return Treatment(cause, "descend with curvature", text, lambda run: _move(run, theta, text))
 
     def _best_of_starts(self, cause: Cause) -> Treatment | None:
-        land = network_landscape(self.run.land)
-        if land is None:
-            return None
-        starts = (treatments.fresh_theta(land, 1 + i) for i in range(STARTS))
+        starts = (other_start(self.subject, i) for i in range(STARTS))
         _, _, theta = min((descend(self.subject.curved, start, MOST) for start in starts), key=lambda found: found[0])
         text = f"the lowest place that L-BFGS finds from {STARTS} fresh starts"
         return Treatment(cause, "the best of several starts", text, lambda run: _move(run, theta, text))
