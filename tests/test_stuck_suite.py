@@ -83,12 +83,14 @@ def test_both_halves_of_the_digits_are_different_samples(suite):
         (2.0, 0.5, False, True),  # under way
         (1.05, 0.0, False, True),  # as good as the sound run
         (1.2, 0.0, False, False),  # neither much worse nor as good
-        (9.0, 3.0, True, False),  # still worse than a constant answer
+        (9.0, 3.0, True, False),  # worse than a constant answer, and than its own start
+        (9.0, 0.5, True, False),  # worse than a constant answer, and hardly falling
+        (4.9, 1.0, False, False),  # worse than a constant answer, but on its way down from its start
         (float("inf"), 0.0, True, False),
     ],
 )
 def test_the_rule_of_truth(suite, loss, fall, stuck, healthy):
-    truth = suite("truth").Truth(loss=loss, fall=fall, sound=1.0, constant=2.5)
+    truth = suite("truth").Truth(loss=loss, fall=fall, sound=1.0, constant=2.5, start=4.0)
     assert (truth.stuck, truth.healthy) == (stuck, healthy)
 
 

@@ -1,10 +1,11 @@
 """Whether a planted run is what it is said to be: the rule that was written down before any answer was seen.
 
 B is the loss of the best constant answer, S(n) the lowest loss that a sound run (torch's initialisation, Adam with
-10⁻³ or 3·10⁻³, batches of 32, the plan's twin) has had within n updates. A run of n updates stands at L, and trained
-on unchanged for another n (at least 100) falls by F; both are means over checkpoints. Then it is
+10⁻³ or 3·10⁻³, batches of 32, the plan's twin) has had within n updates. A run of n updates began at A, stands at L,
+and trained on unchanged for another n (at least 100) falls by F; L and F are means over checkpoints. Then it is
 
-    stuck      if L − S(n) ≥ ¼(B − S(n)) and (F < 2 % of L − S(n) or L − F > B), or if the loss is not finite;
+    stuck      if L − S(n) ≥ ¼(B − S(n)), and it is at rest: F < 2 % of L − S(n), or it is worse than knowing nothing
+               and not on its way: L − F > B, and F < 10 % of L − S(n) or L − F > A; or if the loss is not finite;
     healthy    if it is finite and (L − S(n) ≤ ⅒(B − S(n)), or F ≥ 10 % of L − S(n) and L − F ≤ B).
 
 A planted fault that is not stuck by this rule, a healthy kind that is not healthy, and a fault whose cure leaves the
@@ -41,6 +42,7 @@ class Truth:
         fall: F, when it is trained on.
         sound: S(n).
         constant: B.
+        start: A; infinite where it does not matter.
         cured: L of the run with the fault taken out; None where the plan has no cure.
     """
 
@@ -48,6 +50,7 @@ class Truth:
     fall: float
     sound: float
     constant: float
+    start: float = np.inf
     cured: float | None = None
 
     @property
@@ -67,7 +70,9 @@ class Truth:
             return True
         if self.cured is not None and self.cured - self.sound >= MUCH_WORSE * self.room:
             return False
-        resting = self.fall < AT_REST * self.gap or self.loss - self.fall > self.constant
+        later = self.loss - self.fall
+        on_its_way = self.fall >= UNDER_WAY * self.gap and later <= self.start
+        resting = self.fall < AT_REST * self.gap or (later > self.constant and not on_its_way)
         return self.gap >= MUCH_WORSE * self.room and resting
 
     @property
@@ -98,7 +103,8 @@ def measure(task: Task, plan: Plan, seed: int, severity: float, run: us.Trainer)
     cured = None
     if plan.cure is not None:
         cured = float(follow(plan.cure(task, seed, severity).train().fork(), FEWEST, height).mean())
-    return Truth(float(loss), float(loss - later) if np.isfinite(later) else 0.0, sound, constant, cured)
+    fall = float(loss - later) if np.isfinite(later) else 0.0
+    return Truth(float(loss), fall, sound, constant, float(run.history["loss"][0]) if updates else np.inf, cured)
 
 
 Height = Callable[[us.Trainer], float]
