@@ -100,12 +100,15 @@ class Kitchen:
         theta = scaled_theta(land, examined_inputs(self.subject, land))
         if not np.isfinite(theta).all():
             return None
+        # Adam's first updates are lr long in every parameter: a fiftieth of a fresh one's usual size
+        usual = float(np.sqrt(np.mean(treatments.fresh_theta(land).astype(np.float64) ** 2)))
+        lr = float(f"{min(max(treatments.STRIDE * usual, 1e-4), 1e-2):.1g}")
         text = "fresh weights, scaled so that every hidden unit varies by one over the data"
-        text += f", and Adam with lr {treatments.ADAM_RATE:g}" if adam else ""
+        text += f", and Adam with lr {lr:g}" if adam else ""
 
         def act(run: Trainer) -> bool:
             if adam:
-                treatments.with_adam(run)
+                treatments.with_adam(run, lr)
             return _move(run, theta, text)
 
         return Treatment(cause, "start again, scaled to the data" + (", with Adam" if adam else ""), text, act)
