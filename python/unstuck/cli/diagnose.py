@@ -59,6 +59,8 @@ def run(settings: Settings, out: Output) -> int:
         found.save(settings.report)
         out.talk(f"Report: {settings.report}")
     out.result(out.paragraph(str(found), found.shown_remedies), json.loads(found.to_json()))
+    if settings.report is None:
+        out.hint("The evidence and the curves: add --report report.html")
     return found.exit_code
 
 

@@ -12,6 +12,7 @@ from ..atomic_file import check_target
 from ..labs import NAMES, Lab, load
 from ..labs.frame import ENDINGS
 from ..nearest_name import cure
+from ..progress import bar
 from ..settings import setting
 from .output import Output
 
@@ -73,12 +74,15 @@ def lab_command(lab: Lab) -> Any:
         if chosen.out is not None:
             check_target(chosen.out, ENDINGS, "--out")
         values = {field.name: getattr(chosen, field.name) for field in fields(lab.settings)}
-        found = lab.run(**values)
+        with bar(lab.name):
+            found = lab.run(**values)
         verdict = "The claim holds." if found.holds else "The claim does not hold."
         if chosen.out is not None:
             written = found.save(chosen.out)
             out.talk(f"Figure: {written.name}")
         out.result(out.paragraph(f"{verdict} {found.sentence}"), found.to_dict())
+        if chosen.out is None:
+            out.hint("The figure: add --out figure.png")
         return 0 if found.holds else 1
 
     return command(lab.name, f"{lab.title}.\n\n{_without_first_line(lab.text)}", settings, run)

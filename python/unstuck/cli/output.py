@@ -45,6 +45,11 @@ class Output:
         """One line for people, on standard error."""
         print(plain(text), file=sys.stderr, flush=True)
 
+    def hint(self, text: str) -> None:
+        """What else could be asked for: a line on standard error, on a terminal only."""
+        if sys.stderr.isatty() and not self.json:
+            self.talk(text)
+
     def result(self, text: str, data: Any) -> None:
         """The result, on standard output: `text`, or `data` as strict JSON. A reader may leave early."""
         try:

@@ -132,6 +132,8 @@ def run(settings: Settings, out: Output) -> int:
         out.talk(f"Report: {settings.report}")
     stuck = report.status == "bad"
     out.result(out.paragraph(report.sentence, report.remedies), report.to_dict())
+    if settings.report is None:
+        out.hint("The evidence and the curves: add --report report.html")
     return 1 if stuck else 0
 
 

@@ -59,7 +59,7 @@ def diagnose(
         subject: a Trainer, or a Landscape.
         theta: with a Landscape, the point (n,); None: its current point.
         budget: seconds that the examination may take, about. None: an amount of work instead, the same on a busy
-            machine: about 3 s of an idle core, more (up to 30) for a run that has cost more than four times that.
+            machine: at most some 6 s of an idle core, more (up to 60) for a run that has itself cost more.
         target: a loss that should be reached; above it a certified minimum counts as LOCAL_MINIMUM.
         rules: rules of your own, asked beside the built-in ones: functions of the `Evidence` that return a
             `Finding(cause, confidence, reason)` or None. The most confident finding is the answer.

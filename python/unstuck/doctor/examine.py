@@ -193,7 +193,7 @@ def _try_forks(work: Examination, run: Trainer, control: Course, direction: Arra
         seconds = 0.2 * clock.seconds
         work.learn(elsewhere=work.measure("other starts", try_elsewhere, subject, run, loss, clock, seconds))
     if rules.judge(work.evidence)[0].cause in (Cause.CONVERGED, Cause.UNDECIDED):
-        seconds, level = max(0.1 * clock.seconds, 0.8 * clock.left), work.evidence.level
+        seconds, level = max(0.1 * clock.seconds, min(0.8 * clock.left, 0.5 * clock.seconds)), work.evidence.level
         work.learn(restart=work.measure("restart", probes.try_restart, subject, run, level, clock, seconds))
 
 

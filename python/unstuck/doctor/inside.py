@@ -50,7 +50,7 @@ def explains(e: Evidence, fork: Fork) -> float:
     best = max((f.gain for f in rivals), default=0.0)
     if math.isinf(fork.gain):
         return 2.0
-    return fork.gain / (COMPARABLE * best) if best > 0 else 0.0
+    return fork.gain / (COMPARABLE * best) if best > 0 else 2.0 if fork.gain > 0 else 0.0
 
 
 def _strength(e: Evidence, fork: Fork | None, symptom: float) -> float:
@@ -221,7 +221,9 @@ def exploding_gradient(e: Evidence) -> Finding | None:
         return found
     fork = _better(e.clipped, e.normalised, e.fresh, e.gentle)
     symptom = f"the first gradient of the run was {_onset(e):.3g} times a fresh network's"
-    return _finding(Cause.EXPLODING_GRADIENT, _strength(e, fork, min(_onset(e) / ONSET, 3.0)), symptom, fork)
+    return _finding(
+        Cause.EXPLODING_GRADIENT, _strength(e, fork, min(_onset(e) / ONSET, 3.0)) * _flaw_first(e), symptom, fork
+    )
 
 
 def bad_initialisation(e: Evidence) -> Finding | None:

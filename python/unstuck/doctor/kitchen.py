@@ -17,7 +17,7 @@ from .causes import Cause
 from .diagnosis import Diagnosis
 from .layers import examined_inputs, network_landscape
 from .moving import look_at_steps, recompute
-from .newton import MOST, STARTS, descend
+from .newton import MOST, STARTS, descend, other_start
 from .sharp import flatter_start
 from .starts import scaled_theta
 from .subject import Subject
@@ -100,12 +100,15 @@ class Kitchen:
         theta = scaled_theta(land, examined_inputs(self.subject, land))
         if not np.isfinite(theta).all():
             return None
+        # Adam's first updates are lr long in every parameter: a fiftieth of a fresh one's usual size
+        usual = float(np.sqrt(np.mean(treatments.fresh_theta(land).astype(np.float64) ** 2)))
+        lr = float(f"{min(max(treatments.STRIDE * usual, 1e-4), 1e-2):.1g}")
         text = "fresh weights, scaled so that every hidden unit varies by one over the data"
-        text += f", and Adam with lr {treatments.ADAM_RATE:g}" if adam else ""
+        text += f", and Adam with lr {lr:g}" if adam else ""
 
         def act(run: Trainer) -> bool:
             if adam:
-                treatments.with_adam(run)
+                treatments.with_adam(run, lr)
             return _move(run, theta, text)
 
         return Treatment(cause, "start again, scaled to the data" + (", with Adam" if adam else ""), text, act)
@@ -133,10 +136,7 @@ class Kitchen:
         return Treatment(cause, "descend with curvature", text, lambda run: _move(run, theta, text))
 
     def _best_of_starts(self, cause: Cause) -> Treatment | None:
-        land = network_landscape(self.run.land)
-        if land is None:
-            return None
-        starts = (treatments.fresh_theta(land, 1 + i) for i in range(STARTS))
+        starts = (other_start(self.subject, i) for i in range(STARTS))
         _, _, theta = min((descend(self.subject.curved, start, MOST) for start in starts), key=lambda found: found[0])
         text = f"the lowest place that L-BFGS finds from {STARTS} fresh starts"
         return Treatment(cause, "the best of several starts", text, lambda run: _move(run, theta, text))

@@ -37,21 +37,29 @@ def try_newton(subject: Subject, control: Course, clock: Clock, seconds: float) 
 
 
 def try_elsewhere(subject: Subject, run: Trainer, loss: float, clock: Clock, seconds: float) -> Fork | None:
-    """The lowest of several other starts; None without a network. Cost: `seconds`, about."""
-    land = network_landscape(subject.land)
-    if land is None:
-        return None
+    """The lowest that L-BFGS reaches from several other starts. Cost: `seconds`, about."""
     most = int(min(max(_affordable(subject, clock, seconds) / STARTS, FEWEST), MOST))
     began, found = clock.elapsed, []
     for i in range(STARTS):
         if i > 1 and clock.elapsed - began > seconds:
             break
-        found.append(descend(subject.curved, fresh_theta(land, 1 + i), most)[0])
+        found.append(descend(subject.curved, other_start(subject, i), most)[0])
     best = min(found)
     if not np.isfinite(best):
         return None
     change = f"the best of {len(found)} fresh starts and L-BFGS"
     return Fork(most, best, loss, 0.0, float(best < loss), change)
+
+
+def other_start(subject: Subject, i: int) -> Array:
+    """Fresh weights of a network; of another surface a point around a share of θ, as far from it as θ is long."""
+    land = network_landscape(subject.land)
+    if land is not None:
+        return fresh_theta(land, 1 + i)
+    rng = np.random.default_rng(i)
+    d = rng.standard_normal(subject.land.n)
+    d *= max(1.0, float(np.linalg.norm(subject.theta))) / np.linalg.norm(d)
+    return np.asarray((1.0 - i / (STARTS - 1)) * subject.theta + d, dtype=subject.theta.dtype)
 
 
 def descend(objective: Objective, theta: Array, most: int) -> tuple[float, int, Array]:

@@ -100,8 +100,8 @@ def crawls(e: Evidence) -> bool:
 
     Not where less than a tenth is left: then the work is as good as done.
     """
-    left = e.level.loss - (e.level.lower_bound or 0.0)
-    if e.level.lower_bound is None or left < SUBSTANTIAL * e.scale:
+    bound = e.level.lower_bound
+    if bound is not None and e.level.loss - bound < SUBSTANTIAL * e.scale:
         return False
     if e.continuation is not None:
         return _watched(e) and not e.continuation.broke and e.continuation.fall < CRAWL * e.scale

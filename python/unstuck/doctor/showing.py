@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .unsticking import Attempt, Outcome
 
 MOST_CURVES = 7
+CLEARLY = 11 / 12  # of the looks: below the control, though not by enough
 UNLIKELY = 0.05  # confidence below which a further cause is not listed
 
 
@@ -106,12 +107,14 @@ def attempt_fact(attempt: Attempt, kept: bool) -> Fact:
         f"{what}: after {fork.steps} updates the loss is {loss} instead of {control} "
         f"(± {number(fork.error, 2)}), lower at {better:.0f}% of the looks."
     )
+    if attempt.same:
+        sentence = f"{what}: the training loss stays what it is, evaluation is mended."
     if fork.broke:
         sentence = f"{what}: the loss was soon no longer finite."
     if again is not None:
         loss, control = apart(again.loss, again.control, digits=3)
         sentence += f" With the samples in another order: {loss} instead of {control}."
-    word = "kept" if kept else "helps" if attempt.verified else "does not help"
+    word = "kept" if kept else _word(fork, attempt.verified)
     status: Status = "good" if attempt.verified else "info"
     return Fact(attempt.treatment.name, word, status, sentence, attempt_data(attempt))
 
@@ -157,12 +160,21 @@ def copies_chart(
         control = drawn[0].beside, drawn[0].steps
     level = _last(control[0])
     curves = [
-        charts.Curve(_label(fork, level), *_course(fork.course, fork.steps), id(fork) in helped) for fork in drawn
+        charts.Curve(_label(fork, level), *_course(fork.course, fork.steps), id(fork) in helped, word)
+        for fork in drawn
+        for word in [_word(fork, id(fork) in helped)]
     ]
     if not curves:
         text = "A copy of the run, with nothing changed; the run itself stands where it was."
         return [charts.copies(_course(*control), [], text, "The run, trained on in a copy")]
     return [charts.copies(_course(*control), curves)]
+
+
+def _word(fork: Fork, helped: bool) -> str:
+    """Whether a copy did better, in a word or two."""
+    if helped:
+        return "helps"
+    return "too little" if fork.wins >= CLEARLY and fork.gain > 0 else "no better"
 
 
 def _label(fork: Fork, level: float) -> str:

@@ -96,8 +96,8 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Seconds left; never negative."""
-        return max(0.0, self.seconds - self.elapsed)
+        """Seconds left, never negative; of work twice the budget, so that no treatment goes untried for a dear one."""
+        return max(0.0, (1.0 if self.tally is None else 2.0) * self.seconds - self.elapsed)
 
     def book(self, what: str, began: float) -> None:
         """Notes what was done since `began` (a value of `wall`)."""

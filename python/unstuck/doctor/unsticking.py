@@ -51,8 +51,15 @@ class Attempt:
         return f"{self.treatment.name} {word}: {self.reached}"
 
     @property
+    def same(self) -> bool:
+        """Whether it helps without any change of the training loss, as fresh running statistics do."""
+        return self.verified and not self.fork.gain > 0.0
+
+    @property
     def reached(self) -> str:
         """What was done, and what came of it, as a clause."""
+        if self.same:
+            return f"{self.treatment.text}: the training loss stays what it is, evaluation is mended"
         numbers = f"{self.fork.loss:.4g} instead of {self.fork.control:.4g}"
         return f"with {self.treatment.text}, {self.fork.steps} updates lead to {numbers}"
 
@@ -80,10 +87,11 @@ class Outcome:
 
     @property
     def shown_remedies(self) -> list[Fact]:
-        """What was tried as facts, with what each reached."""
+        """What was tried as facts, with what each reached; where nothing helped, what else could be done."""
         from .showing import attempt_fact
 
-        return [attempt_fact(attempt, attempt is self.applied) for attempt in self.tried]
+        tried = [attempt_fact(attempt, attempt is self.applied) for attempt in self.tried]
+        return tried if self.applied is not None else [*tried, *self.diagnosis.shown_remedies]
 
     def report(self) -> Report:
         """The remedies with their curves beside doing nothing, and the diagnosis."""

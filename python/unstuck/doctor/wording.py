@@ -145,7 +145,7 @@ def forks_of(e: Evidence) -> list[Fork]:
 def _named_forks(e: Evidence) -> list[tuple[str, Fork]]:
     named = [(name, fork) for field, name in FORKS.items() if (fork := getattr(e, field)) is not None]
     known = {id(fork) for _, fork in named}
-    return named + [("treatment", fork) for fork in e.treated if id(fork) not in known]
+    return named + [(plain(fork.change, 48), fork) for fork in e.treated if id(fork) not in known]
 
 
 def _level(level: Level) -> Fact:
@@ -177,7 +177,7 @@ def _trend(trend: Trend, stalled: bool | None) -> Fact:
     parts = [f"rank statistic {trend.z:.2f}, noise of a block {_n(trend.noise)}"]
     if stalled:
         parts.append("but lately it has stopped falling")
-    value = f"{-trend.drop:+.3g} in {trend.updates} updates"
+    value = f"{0.0 - trend.drop:+.3g} in {trend.updates} updates"
     return Fact(
         "trend", value, "good" if falling else "warn", _sentence(text, parts), {**asdict(trend), "stalled": stalled}
     )

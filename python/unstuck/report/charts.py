@@ -71,12 +71,13 @@ def loss_curve(
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve of `copies`: what was changed, updates (k,), losses (k,), and whether it helped."""
+    """One curve of `copies`: what was changed, updates (k,), losses (k,), whether it helped, and that in a word."""
 
     label: str
     steps: ArrayLike
     loss: ArrayLike
     helped: bool
+    word: str = ""
 
 
 def copies(
@@ -91,7 +92,7 @@ def copies(
     leaves the figure at its upper edge.
 
     Args:
-        control: (updates, losses) of the untreated copy.
+        control: (updates, losses) of the untreated copy; where none is finite, its name says so.
         curves: at most seven.
         caption: sentence below the figure.
         title: heading.
@@ -101,17 +102,23 @@ def copies(
     """
     if len(curves) > len(_STROKES):
         raise ArgumentError(f"`curves` must be at most {len(_STROKES)}, got {len(curves)}")
-    untreated = _pair(*control)
+    untreated = np.asarray(control[0], dtype=np.float64), np.asarray(control[1], dtype=np.float64)
+    broke = not np.isfinite(untreated[1]).any()
+    if not (broke and curves):
+        untreated = _pair(*control)
     treated = [_pair(curve.steps, curve.loss) for curve in curves]
 
     def paint(axes: Axes) -> None:
-        axes.plot(*untreated, color=ROLES["muted"], lw=3.4, alpha=0.75, label="nothing changed")
+        name = "nothing changed: not finite" if broke else "nothing changed"
+        axes.plot(*untreated, color=ROLES["muted"], lw=3.4, alpha=0.75, label=name)
         for i, (curve, (x, y)) in enumerate(zip(curves, treated, strict=True)):
             colour = ROLES["good" if curve.helped else "second"]
-            label = tidy(plain(f"{curve.label}: {'helps' if curve.helped else 'no better'}", 90))
+            word = curve.word or ("helps" if curve.helped else "no better")
+            label = tidy(f"{plain(curve.label, 80)}: {plain(word, 20)}")
             style = {"ls": _STROKES[i], "marker": _MARKERS[i], "markevery": (2 + i % 4, 5), "ms": 5.5}
             axes.plot(x, y, color=colour, lw=2.2 if curve.helped else 1.3, label=label, **style)
-        shown = [untreated[1], *(y for curve, (_, y) in zip(curves, treated, strict=True) if curve.helped)]
+        several = [y for _, y in treated] if broke else [untreated[1]]
+        shown = [*several, *(y for curve, (_, y) in zip(curves, treated, strict=True) if curve.helped)]
         every = np.concatenate([y for _, y in (untreated, *treated)])
         _limits(axes, np.concatenate(shown), float(np.nanmin(np.where(np.isfinite(every), every, np.nan))))
         axes.set_xlabel("updates from where the run stands")
@@ -130,7 +137,8 @@ def _limits(axes: Axes, values: Array, lowest: float) -> None:
         room = (highest / lowest) ** 0.06
         axes.set_ylim(lowest / room, highest * room)
         return
-    room = max(highest - lowest, 1e-6 * abs(highest), 1e-300)
+    room = max(highest - lowest, 1e-3 * abs(highest), 1e-300)
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.set_ylim(lowest - 0.06 * room, highest + 0.12 * room)
 
 

@@ -29,7 +29,7 @@ def page(report: Report) -> str:
 
     figures = [
         {
-            "title": plain(chart.title),
+            "title": plain(chart.title, 160),
             "caption": plain(chart.caption),
             "svg": Markup(with_own_ids(chart.svg, f"f{number}")),  # checked by Chart
         }
@@ -62,12 +62,12 @@ def foremost(facts: Sequence[Fact], most: int = FIRST) -> tuple[list[Fact], list
     return first, [fact for i, fact in enumerate(facts) if i not in chosen]
 
 
-def rich(text: str) -> Markup:
-    """Escaped text with code in <code> and words of the field in <abbr>, explained by their title."""
+def rich(text: str, limit: int = 2000) -> Markup:
+    """Escaped text, cut at `limit`, with code in <code> and words of the field in <abbr>, explained by their title."""
     from markupsafe import Markup
 
     parts = []
-    for kind, piece in pieces(plain(text)):
+    for kind, piece in pieces(plain(text, limit)):
         if kind == "code":
             parts.append(Markup("<code>{}</code>").format(piece))
         elif kind == "term":

@@ -15,10 +15,10 @@ MARKS = {"good": "✓", "warn": "!", "bad": "✗", "info": "·"}
 def facts_text(facts: Iterable[Fact], width: int = 100) -> str:
     """Facts as aligned lines "mark label  value", each followed by its sentence, indented."""
     facts = list(facts)
-    column = min(max((len(plain(fact.label)) for fact in facts), default=0), 34)
+    column = min(max((len(plain(fact.label, 120)) for fact in facts), default=0), 34)
     lines: list[str] = []
     for fact in facts:
-        head = f"  {MARKS[fact.status]} {plain(fact.label):<{column}}  "
+        head = f"  {MARKS[fact.status]} {plain(fact.label, 120):<{column}}  "
         values = wrap(typeset(plain(fact.value)), max(width - len(head), 30)) or [""]
         lines.append((head + values[0]).rstrip())
         lines += [" " * len(head) + value for value in values[1:]]
@@ -31,7 +31,7 @@ def report_text(
     title: str, sentence: str, sections: Sequence[tuple[str, Sequence[Fact]]], width: int = 100, note: str = ""
 ) -> str:
     """The whole report; sections are (heading, facts), empty ones are left out."""
-    lines = [plain(title), "", *wrap(typeset(plain(sentence)), width)]
+    lines = [plain(title, 160), "", *wrap(typeset(plain(sentence)), width)]
     lines += wrap(typeset(plain(note)), width)
     for heading, facts in sections:
         if facts:
