@@ -119,6 +119,27 @@ class Kitchen:
     def _scaled_start_adam(self, cause: Cause) -> Treatment | None:
         return self._scaled(cause, adam=True)
 
+    def _start_and_descend(self, cause: Cause) -> Treatment | None:
+        """A scaled start and descent with curvature; then the run's own optimizer, at a rate that is not too large."""
+        land, steps = network_landscape(self.run.land), self.diagnosis.measured.steps
+        if land is None:
+            return None
+        start = scaled_theta(land, examined_inputs(self.subject, land))
+        loss, used, theta = descend(self.subject.curved, start, MOST)
+        if not np.isfinite(loss):
+            return None
+        jumps = self._jumps(land) if steps is None else steps.jumps
+        factor = treatments.STRIDE / min(jumps, 1e6) if jumps and jumps > 2.0 * treatments.STRIDE else 1.0
+        text = f"fresh weights and {used} steps of L-BFGS on {self.subject.curved.samples or 'all'} samples"
+        text += f", then the learning rate multiplied by {factor:.3g}" if factor < 1.0 else ""
+
+        def act(run: Trainer) -> bool:
+            if factor < 1.0:
+                forks.with_rate(run, factor)
+            return _move(run, theta, text)
+
+        return Treatment(cause, "start again, with curvature", text, act)
+
     def _layerwise(self, cause: Cause) -> Treatment | None:
         def act(run: Trainer) -> bool:
             treatments.with_layerwise_rates(run)

@@ -109,12 +109,20 @@ def look_at_point(subject: Subject, theta: Array, clock: Clock, seconds: float) 
 
 def measure_stability(subject: Subject, run: Trainer) -> Stability | None:
     """The steepest curvature that the optimizer sees against its threshold. Cost: at most 40 products."""
-    lr = run.opt.rate(run.t)
+    lr = run.opt.rate(run.t) * _left_by_clipping(run)
     limit = stability_limit(run.opt, lr)
     if limit is None:
         return None
     curvature = steepest(preconditioned(subject.curved.hessian(subject.theta), limit.preconditioner))
     return Stability(max(curvature, 0.0), limit.threshold, lr, run.opt.rule, limit.formula)
+
+
+def _left_by_clipping(run: Trainer) -> float:
+    """What clipping leaves of an update of SGD, typically; rules that divide by the gradient do not see it."""
+    norms = run.history["gradient_norm"][-100:]
+    if run.clip_norm is None or run.opt.rule != "SGD" or not len(norms) or not np.median(norms) > 0.0:
+        return 1.0
+    return min(1.0, run.clip_norm / float(np.median(norms)))
 
 
 def try_smaller_lr(

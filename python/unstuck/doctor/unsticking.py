@@ -22,12 +22,12 @@ from .evidence import Evidence, Fork
 from .forks import Course
 from .menu import menu
 from .objective import Objective, examined_samples
-from .progress import benefit
+from .progress import SUBSTANTIAL, benefit
 from .subject import MOST_SAMPLES, Clock, Subject
 from .treatment import Treatment
 
 BUDGET = 6.0  # seconds, half of them for the diagnosis; nominal ones of work unless a budget is stated
-MOST_TRIED = 6
+MOST_TRIED = 7
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def unstick(run: Trainer, budget: float | None = None) -> Outcome:
         left = max(0.3 * budget, budget - (time.perf_counter() - began))
     with np.errstate(all="ignore"):  # a treatment may overflow; then it has not helped
         tried = _try_all(diagnosis, run, left, stated=budget is not None)
-    best = _best(tried)
+    best = _best(tried, diagnosis.measured)
     if best is not None:
         best.treatment.apply(run)
     return Outcome(diagnosis, tuple(tried), best, time.perf_counter() - began)
@@ -184,7 +184,7 @@ def _try_all(diagnosis: Diagnosis, run: Trainer, seconds: float, stated: bool) -
         for treatment in candidates
         if (fork := _fork(treatment, subject, run, control, judged)) is not None
     ]
-    best = _best(attempts)
+    best = _best(attempts, evidence)
     if best is None or run.sampler.full:
         return attempts
     other = forks.follow(subject, _reordered(run.fork()), steps, judged)
@@ -230,6 +230,10 @@ def _verified(diagnosis: Diagnosis, evidence: Evidence, fork: Fork, treatment: T
     return benefit(evidence, fork) >= 1.0 and math.isfinite(fork.loss)
 
 
-def _best(attempts: list[Attempt]) -> Attempt | None:
+def _best(attempts: list[Attempt], evidence: Evidence) -> Attempt | None:
+    """The first verified one that comes about as low as the lowest: the menu names what mends the cause first."""
     verified = [attempt for attempt in attempts if attempt.verified]
-    return min(verified, key=lambda attempt: attempt.fork.loss) if verified else None
+    if not verified:
+        return None
+    lowest = min(attempt.fork.loss for attempt in verified)
+    return next(attempt for attempt in verified if attempt.fork.loss <= lowest + SUBSTANTIAL * evidence.room)
