@@ -100,6 +100,32 @@ def test_a_watched_run_frees_itself():
     assert run.t == 3000 and run.watchers == []
 
 
+def test_a_watched_run_is_freed_at_the_same_update_every_time():
+    runs = []
+    for _ in range(2):
+        run = us.Trainer(planted.waves(0, lr=None), us.optim.SGD(lr=1e-7), seed=0)
+        runs.append(run.fit(steps=700, unstick=True))
+    assert runs[0].history.events and runs[0].history.events == runs[1].history.events
+    assert runs[0].digest() == runs[1].digest()
+
+
+def test_new_data_decide_where_they_are_the_trouble():
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(500, 8)).astype(np.float32)
+    t = (np.sin(A[:, :1]) + 0.5 * A[:, 1:2] * A[:, 2:3]).astype(np.float32)
+    large = us.nn.init.Initialiser("torch", gain=8.0)
+    land = us.NetworkLandscape(
+        planted.network("Tanh", 64, inputs=8, outputs=1, init=large), us.nn.MSE(), A[:100], t[:100]
+    )
+    run = trained(land, Adam(lr=2e-3), 1500, batch_size=ALL, validation=(A[100:], t[100:]))
+    before = run.validation(run.theta)[0]
+    found = us.unstick(run)
+    assert found.diagnosis.cause is us.Cause.SHARP_MINIMUM, found
+    assert found.applied is not None and found.applied.treatment.name == "start again, flatter"
+    run.fit(steps=1500)
+    assert run.validation(run.theta)[0] < 0.5 * before
+
+
 def test_a_healthy_run_is_watched_without_a_trace():
     plain, watched = (us.Trainer(digits("ReLU", 32, seed=1), Adam(lr=1e-3), seed=1) for _ in range(2))
     plain.fit(steps=900)

@@ -80,13 +80,17 @@ FORKS = {
     "escape": "beyond the saddle",
     "push": "off the flat place",
     "restart": "another start",
+    "elsewhere": "other starts",
     "adaptive": "Adam",
+    "layerwise": "LAMB",
+    "newton": "L-BFGS",
     "full_step": "the full step",
     "clipped": "clipped gradients",
     "revived": "dead units revived",
     "standardised": "standardised features",
     "normalised": "normalised",
     "fresh": "fresh weights",
+    "gentle": "fresh weights, gently",
 }
 
 
