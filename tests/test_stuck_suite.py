@@ -94,6 +94,13 @@ def test_the_rule_of_truth(suite, loss, fall, stuck, healthy):
     assert (truth.stuck, truth.healthy) == (stuck, healthy)
 
 
+def test_nothing_is_stuck_where_its_twin_does_not_learn(suite):
+    assert not suite("truth").Truth(loss=2.5, fall=0.0, sound=2.4, constant=2.5).stuck
+    task, plan = suite("examine").find("xor", "correlated columns")  # no linear model learns XOR
+    run = plan.make(task, 0, 0.01)
+    assert not suite("truth").measure(task, plan, 0, 0.01, run).stuck
+
+
 def test_a_cure_that_leaves_the_run_stuck_disproves_the_fault(suite):
     Truth = suite("truth").Truth
     assert Truth(2.0, 0.0, 1.0, 2.5, cured=1.1).stuck
