@@ -135,11 +135,10 @@ def _habits(
         return plan.make(task, seed + 500, severity).fork()
 
     def any_remedy(fork: us.Trainer) -> us.Trainer:
-        every = [us.doctor.Finding(cause, 0.5, "") for cause in MENU]
-        choice = menu(replace(outcome.diagnosis, findings=tuple(every)), fork)
-        treatment = choice[rng.integers(len(choice))]
+        every = tuple(us.doctor.Finding(cause, 0.5, "") for cause in MENU)
         with contextlib.suppress(us.errors.UnstuckError):  # one that cannot be done leaves the fork as it is
-            treatment.apply(fork)
+            choice = menu(replace(outcome.diagnosis, findings=every), fork)
+            choice[rng.integers(len(choice))].apply(fork)
         return fork
 
     acts = (lambda fork: fork, restart, rate(0.1), rate(10.0), adam, any_remedy)
