@@ -87,7 +87,7 @@ def test_rule(evidence, cause):
 def test_planted_faults_are_named(row):
     subject = row.make(0)
     before, theta = subject.digest(), subject.theta.tobytes()
-    found = us.diagnose(subject, budget=30.0)
+    found = us.diagnose(subject)
     assert found.cause.name in row.causes.split(), f"{found}\n" + "\n".join(f.sentence for f in found.evidence)
     assert not found.healthy and found.remedies
     assert (subject.digest(), subject.theta.tobytes()) == (before, theta)
@@ -96,7 +96,7 @@ def test_planted_faults_are_named(row):
 
 @pytest.mark.parametrize("row", INSIDE_CONTROLS, ids=str)
 def test_healthy_runs_are_left_alone(row):
-    found = us.diagnose(row.make(0), budget=30.0)
+    found = us.diagnose(row.make(0))
     assert found.cause.name in row.causes.split(), f"{found}\n" + "\n".join(f.sentence for f in found.evidence)
 
 

@@ -28,7 +28,7 @@ FREED = [
 def test_a_stuck_run_is_freed(name):
     run = ROWS[name].make(0)
     before = run.land.loss(run.theta)
-    found = us.unstick(run, budget=20.0)
+    found = us.unstick(run)
     assert found.applied is not None, found
     assert found.applied in found.tried and found.applied.verified
     assert run.history.events[-1]["kind"] == "treatment"
@@ -42,7 +42,7 @@ def test_a_stuck_run_is_freed(name):
 def test_a_healthy_run_is_left_alone(name):
     run = ROWS[name].make(0)
     before, events = run.digest(), list(run.history.events)
-    found = us.unstick(run, budget=10.0)
+    found = us.unstick(run)
     assert found.diagnosis.healthy and found.applied is None and found.tried == ()
     assert run.digest() == before and run.history.events == events
     assert "nothing was done" in str(found)
@@ -51,7 +51,7 @@ def test_a_healthy_run_is_left_alone(name):
 def test_a_run_that_nothing_helps_is_left_as_it_was():
     run = planted.double_well([1.5, 0.5])
     before = run.digest()
-    found = us.unstick(run, budget=5.0)
+    found = us.unstick(run)
     if found.applied is None:
         assert run.digest() == before and not found.diagnosis.healthy
         assert "significantly better" in str(found)
@@ -60,7 +60,7 @@ def test_a_run_that_nothing_helps_is_left_as_it_was():
 def test_stale_statistics_are_computed_again():
     run = ROWS["running statistics that hardly move"].make(0)
     theta, before = run.theta.copy(), run.land.loss(run.theta)
-    found = us.unstick(run, budget=10.0)
+    found = us.unstick(run)
     assert found.applied is not None and found.applied.treatment.cause is us.Cause.STALE_STATISTICS
     assert np.array_equal(run.theta, theta)
     assert run.land.loss(run.theta) < 0.5 * before
@@ -98,6 +98,32 @@ def test_a_watched_run_frees_itself():
     assert [event["kind"] for event in run.history.events].count("treatment") >= 1
     assert land.loss(run.theta) < 1.0 < 2.2 < run.history["loss"][0]
     assert run.t == 3000 and run.watchers == []
+
+
+def test_a_watched_run_is_freed_at_the_same_update_every_time():
+    runs = []
+    for _ in range(2):
+        run = us.Trainer(planted.waves(0, lr=None), us.optim.SGD(lr=1e-7), seed=0)
+        runs.append(run.fit(steps=700, unstick=True))
+    assert runs[0].history.events and runs[0].history.events == runs[1].history.events
+    assert runs[0].digest() == runs[1].digest()
+
+
+def test_new_data_decide_where_they_are_the_trouble():
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(500, 8)).astype(np.float32)
+    t = (np.sin(A[:, :1]) + 0.5 * A[:, 1:2] * A[:, 2:3]).astype(np.float32)
+    large = us.nn.init.Initialiser("torch", gain=8.0)
+    land = us.NetworkLandscape(
+        planted.network("Tanh", 64, inputs=8, outputs=1, init=large), us.nn.MSE(), A[:100], t[:100]
+    )
+    run = trained(land, Adam(lr=2e-3), 1500, batch_size=ALL, validation=(A[100:], t[100:]))
+    before = run.validation(run.theta)[0]
+    found = us.unstick(run)
+    assert found.diagnosis.cause is us.Cause.SHARP_MINIMUM, found
+    assert found.applied is not None and found.applied.treatment.name == "start again, flatter"
+    run.fit(steps=1500)
+    assert run.validation(run.theta)[0] < 0.5 * before
 
 
 def test_a_healthy_run_is_watched_without_a_trace():

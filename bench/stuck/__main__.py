@@ -1,60 +1,66 @@
-"""`python -m bench.stuck [--split calibration|test] [--seeds N] [--only WORD] [--json FILE]`: runs the suite."""
+"""`python -m bench.stuck`: the suite of stuck runs. Parts: suite (default), repair, geometry, speed, all."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
-from dataclasses import asdict
 from pathlib import Path
 
-import unstuck as us
-from bench.stuck.runs import FAULTS, HEALTHY, Plan
-from bench.stuck.score import Answer, table
-from bench.stuck.tasks import CALIBRATION, TASKS, TEST, Task
+from bench.stuck import examine, geometry, repair, score, speed
+from bench.stuck.jobs import run_all
+from bench.stuck.tasks import CALIBRATION, TEST
+from bench.timing import machine
 
-FIRST_SEED = {CALIBRATION: 0, TEST: 1000}
+PARTS = ("suite", "repair", "geometry", "speed", "all")
 
 
-def examine(task: Task, plan: Plan, seed: int, severity: float, budget: float | None) -> Answer:
-    """Makes one run and asks for its diagnosis."""
-    run = plan.make(task, seed, severity)
-    began = time.perf_counter()
-    found = us.diagnose(run, budget=budget)
-    seconds = time.perf_counter() - began
-    return Answer(
-        task.name, plan.name, seed, severity, tuple(plan.causes.split()), found.cause.name, found.causes[0][1], seconds
-    )
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.stuck", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=PARTS, default="suite")
+    parser.add_argument("--split", choices=[CALIBRATION, TEST], default=CALIBRATION)
+    parser.add_argument("--seeds", type=int, default=1, help="for each task, plan and severity")
+    parser.add_argument("--budget", type=float, default=None, help="seconds of a diagnosis; default: its own")
+    parser.add_argument("--only", default="", help="a word of the plans' names")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; seconds are those of a busy machine then")
+    parser.add_argument("--quick", action="store_true", help="the first severity of each plan, on two tasks")
+    parser.add_argument("--json", type=Path, default=None, help="gets all rows; FILEl.PART holds them on the way")
+    parser.add_argument("--equal", action="store_true", help="repair: habits get all the seconds that unstick took")
+    parser.add_argument("--resume", action="store_true", help="take what FILEl.PART holds as done")
+    return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one split and prints its scores."""
-    parser = argparse.ArgumentParser(prog="python -m bench.stuck", description=__doc__)
-    parser.add_argument("--split", choices=[CALIBRATION, TEST], default=CALIBRATION)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--budget", type=float, default=None)
-    parser.add_argument("--only", default="", help="a word of the plans' names")
-    parser.add_argument("--json", type=Path, default=None, help="where the answers are written")
-    options = parser.parse_args(arguments)
-    answers = []
-    for task in (task for task in TASKS if task.split == options.split):
-        for plan in (plan for plan in (*FAULTS, *HEALTHY) if options.only in plan.name):
-            # as many healthy runs as faulty ones
-            for i in range(options.seeds):
-                for severity in plan.severities if plan.faulty else (1.0, 2.0):
-                    seed = FIRST_SEED[options.split] + i + (0 if plan.faulty else int(100 * severity))
-                    answer = examine(task, plan, seed, severity, options.budget)
-                    answers.append(answer)
-                    wrong = "" if answer.said in answer.causes else "   <-"
-                    print(
-                        f"{task.name:14s} {plan.name:32s} {seed:5d} {severity:8g}  {answer.said} "
-                        f"{answer.confidence:.2f}{wrong}",
-                        flush=True,
-                    )
-    print(table(answers))
+    """Runs the parts asked for, prints their scores, writes the rows."""
+    options = _arguments(arguments)
+    rows: dict[str, object] = {"machine": machine(), "split": options.split}
+    wanted = PARTS[:-1] if options.part == "all" else (options.part,)
+    for part in wanted:
+        if part == "geometry":
+            rows[part] = geometry.report()
+        elif part == "speed":
+            rows[part] = speed.report(quick=options.quick)
+        else:
+            rows[part] = _planted(part, options)
     if options.json is not None:
-        options.json.write_text(json.dumps([asdict(answer) for answer in answers], indent=1))
+        options.json.write_text(json.dumps(rows, indent=1))
     return 0
+
+
+def _planted(part: str, options: argparse.Namespace) -> list[dict[str, object]]:
+    """Suite and repair: one job for each planted run."""
+    jobs = examine.jobs_of(options.split, options.seeds, options.only, options.budget, options.quick)
+    kept = None if options.json is None else options.json.with_name(f"{options.json.name}l.{part}")
+    if part == "suite":
+        found = run_all(examine.examine, jobs, options.jobs, kept, options.resume)
+        answers = [examine.answer_of(row) for row in found]
+        for a in answers:
+            if not a.left_out and not a.acceptable:
+                print(f"{a.task:26s} {a.plan:32s} {a.seed:5d} {a.severity:8g}  {a.said} {a.confidence:.2f}")
+        print(f"\n{options.split} split\n{score.table(answers)}")
+        return found
+    found = run_all(repair.attempt, repair.jobs_of(jobs, options.equal), options.jobs, kept, options.resume)
+    print(f"\n{options.split} split\n{repair.table(found)}")
+    return found
 
 
 if __name__ == "__main__":

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..curvature.blame import Blame, blame
-from ..errors import ArgumentError
-from ..landscape import Landscape, check_landscape
+from ..errors import ArgumentError, ArgumentTypeError
+from ..landscape import Landscape, check_landscape, check_theta
 from ..ranges import NON_NEGATIVE
 from ..train import Trainer
 from .causes import Cause
+from .costs import cost_so_far, costs_of
 from .diagnosis import Diagnosis
 from .evidence import Evidence
 from .examine import Examination, examine
-from .menu import Treatment
 from .remedies import Remedy
-from .rules import Finding, judge
+from .rules import RULES, Finding, Rule, judge
 from .subject import Clock, Subject
+from .treatment import Treatment
 from .unsticking import Attempt, Outcome, unstick
 
 __all__ = [
@@ -35,11 +37,17 @@ __all__ = [
     "unstick",
 ]
 
-BUDGET = 3.0  # seconds
+BUDGET, MOST = 3.0, 30.0  # nominal seconds of work
+SHARE = 0.25  # of what the run has cost: the least that an examination of it may
 
 
 def diagnose(
-    subject: Trainer | Landscape, theta: Any = None, *, budget: float | None = None, target: float | None = None
+    subject: Trainer | Landscape,
+    theta: Any = None,
+    *,
+    budget: float | None = None,
+    target: float | None = None,
+    rules: Sequence[Rule] = (),
 ) -> Diagnosis:
     """Why does this run not get better, or does it?
 
@@ -50,24 +58,28 @@ def diagnose(
     Args:
         subject: a Trainer, or a Landscape.
         theta: with a Landscape, the point (n,); None: its current point.
-        budget: seconds that the examination may take, about; None: 3.
+        budget: seconds that the examination may take, about. None: an amount of work instead, the same on a busy
+            machine: at most some 6 s of an idle core, more (up to 60) for a run that has itself cost more.
         target: a loss that should be reached; above it a certified minimum counts as LOCAL_MINIMUM.
+        rules: rules of your own, asked beside the built-in ones: functions of the `Evidence` that return a
+            `Finding(cause, confidence, reason)` or None. The most confident finding is the answer.
 
     Returns:
         A `Diagnosis`.
 
     Raises:
         ArgumentError: no point is given, or `budget` is not positive.
-        ArgumentTypeError: `subject` is neither a run nor a landscape.
+        ArgumentTypeError: `subject` is neither a run nor a landscape, or a rule is no function that returns a Finding.
 
-    Guarantee: the run and the landscape are left as they were, to the bit.
+    Guarantee: the run and the landscape are left as they were, to the bit. Without a `budget` the same run has the
+    same diagnosis every time; of a landscape whose calls take longer than 0.1 ms only the order of magnitude of
+    their CPU time counts.
     """
     run = subject if isinstance(subject, Trainer) else None
     land = check_landscape(subject, "subject", "a Trainer or a Landscape") if run is None else run.land
     if run is not None and theta is not None:
         raise ArgumentError("`theta` belongs to a landscape; a run is examined where it stands")
-    seconds = BUDGET if budget is None else NON_NEGATIVE.check("budget", budget)
-    if seconds == 0.0:
+    if budget is not None and NON_NEGATIVE.check("budget", budget) == 0.0:
         raise ArgumentError("`budget` must be positive, got 0")
     if target is not None and not np.isfinite(target):
         raise ArgumentError(f"`target` must be finite, got {target}")
@@ -76,8 +88,8 @@ def diagnose(
         raise ArgumentError("`theta` must be given: the landscape has no current point")
     # overflow on the way to a verdict is evidence, not an accident
     with np.errstate(all="ignore"):
-        work = examine(Subject(land, point, run, seconds), Clock(seconds), target)
-        findings, blamed = tuple(judge(work.evidence)), _blame(work)
+        work = examine(*_prepared(land, point, run, budget), target)
+        findings, blamed = tuple(judge(work.evidence, [*RULES, *map(_checked, rules)])), _blame(work)
     history = None if run is None else _history(run)
     return Diagnosis(
         findings,
@@ -88,7 +100,35 @@ def diagnose(
         tuple(work.notes),
         history,
         blamed,
+        work.subject.tally,
     )
+
+
+def _prepared(land: Landscape, point: Any, run: Trainer | None, budget: float | None) -> tuple[Subject, Clock]:
+    """The subject, and a clock of the wall's seconds, or of work where no `budget` is stated."""
+    if budget is not None:
+        return Subject(land, point, run, budget), Clock(budget)
+    theta = check_theta(point, land.n, land.dtype)
+    costs = costs_of(land, theta, None if run is None else run.batch_size)
+    seconds = BUDGET if run is None else max(BUDGET, min(SHARE * cost_so_far(run, costs), MOST))
+    subject = Subject(land, theta, run, seconds, costs)
+    return subject, Clock(seconds, subject.tally)
+
+
+def _checked(rule: Rule) -> Rule:
+    """The rule, with what it returns looked at."""
+    if not callable(rule):
+        raise ArgumentTypeError(f"`rules` must be functions of the evidence, got {type(rule).__name__}")
+
+    def asked(evidence: Evidence) -> Finding | None:
+        found = rule(evidence)
+        if found is not None and not (isinstance(found, Finding) and isinstance(found.cause, Cause)):
+            raise ArgumentTypeError(f"`rules`: a rule must return a Finding or None, got {type(found).__name__}")
+        if found is not None and not 0.0 <= found.confidence <= 1.0:
+            raise ArgumentError(f"`rules`: a confidence must be in [0, 1], got {found.confidence}")
+        return found
+
+    return asked
 
 
 def _history(run: Trainer) -> tuple[Any, Any, list[tuple[float, str]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -10,25 +9,26 @@ from numpy.typing import NDArray
 
 from ..train import gradient_norm
 from .objective import Objective
+from .subject import Clock
 
 Array = NDArray[Any]
 
 TURNS = 100
 
 
-def calm(objective: Objective, theta: Array, seconds: float) -> Array:
+def calm(objective: Objective, theta: Array, clock: Clock, seconds: float) -> Array:
     """The point of smallest gradient on a short descent from `theta`; `theta` itself if that is no quieter by half.
 
     Steps of Barzilai and Borwein (IMA J. Numerical Analysis 8, 1988), which need no line search: float32 losses
     could not guide one here. Ends where the path bends downwards (sᵀy ≤ 0): beyond that it leaves the saddle.
     """
-    began = time.perf_counter()
+    began = clock.elapsed
     place = theta.astype(np.float64)
     gradient = objective.gradient(theta)[1].astype(np.float64)
     first = least = gradient_norm(gradient)
     best, step = theta, _first_step(objective, theta, gradient)
     for _ in range(TURNS):
-        if not step > 0.0 or least <= 1e-5 * first or time.perf_counter() - began > seconds:
+        if not step > 0.0 or least <= 1e-5 * first or clock.elapsed - began > seconds:
             break
         ahead = (place - step * gradient).astype(theta.dtype)
         slope = objective.gradient(ahead)[1].astype(np.float64)

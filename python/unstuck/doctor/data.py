@@ -12,11 +12,11 @@ from ..network_landscape import NetworkLandscape
 from ..standardise import Standardiser
 from .layers import network_landscape
 from .subject import Subject
-from .symptoms import Features
+from .symptoms import Features, Labels
 
 Array = NDArray[Any]
 
-MOST_ROWS = 10_000
+MOST_ROWS, MOST_COLUMNS = 10_000, 512
 
 
 def look_at_features(subject: Subject) -> Features | None:
@@ -29,7 +29,7 @@ def look_at_features(subject: Subject) -> Features | None:
     moving = std > 1e-12 * np.maximum(np.abs(mean), 1e-300)
     if not moving.any():
         return Features(1.0, 0.0, len(std), len(std), 0)
-    typical = float(np.median(std[moving]))
+    typical = float(np.quantile(std[moving], 0.25, method="lower"))
     size = np.maximum(np.where(moving, std, 0.0), np.where(moving, np.abs(mean), 0.0))
     return Features(
         spread=float(std[moving].max()) / typical,
@@ -37,7 +37,29 @@ def look_at_features(subject: Subject) -> Features | None:
         constant=int((~moving).sum()),
         columns=len(std),
         widest=int(np.argmax(size)),
+        **_correlation(columns[:, moving], mean[moving], std[moving]),
     )
+
+
+def _correlation(columns: Array, mean: Array, std: Array) -> dict[str, Any]:
+    """How many columns repeat an earlier one, and the condition number of the correlations of the others."""
+    if not 1 < columns.shape[1] <= MOST_COLUMNS:
+        return {"duplicates": 0, "condition": 1.0 if columns.shape[1] == 1 else None}
+    scaled = (columns - mean) / std
+    correlations = scaled.T @ scaled / len(scaled)
+    repeats = (np.abs(np.tril(correlations, -1)) > 1.0 - 1e-9).any(axis=1)
+    values = np.linalg.eigvalsh(correlations[np.ix_(~repeats, ~repeats)])
+    return {"duplicates": int(repeats.sum()), "condition": float(values[-1] / max(values[0], 1e-300))}
+
+
+def look_at_labels(subject: Subject) -> Labels | None:
+    """How often each class occurs. Cost: one pass over the labels; None unless classes are what is learned."""
+    land = network_landscape(subject.land)
+    if land is None or land.y.dtype.kind not in "iu" or land.y.ndim != 1:
+        return None
+    classes = int(land.net.predict(land.X[:1].reshape(-1, *land.net.input_shape)).shape[1])
+    share = np.bincount(land.y, minlength=classes) / len(land.y)
+    return Labels(classes, float(share.min()), float(share.max()))
 
 
 def standardised(land: NetworkLandscape, theta: Array) -> tuple[NetworkLandscape, Array] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from ..critical import CriticalPoint
 from ..train import gradient_norm
 from .evidence import Descent
 from .objective import Objective
+from .subject import Clock
 
 Array = NDArray[Any]
 
@@ -21,7 +21,9 @@ _NODES, _WEIGHTS = (a / 2 for a in np.polynomial.legendre.leggauss(6))
 _NODES = _NODES + 0.5
 
 
-def find_descent(objective: Objective, theta: Array, cp: CriticalPoint, seconds: float) -> tuple[Descent, Array]:
+def find_descent(
+    objective: Objective, theta: Array, cp: CriticalPoint, clock: Clock, seconds: float
+) -> tuple[Descent, Array]:
     """A fall of the loss that begins at `theta` and that neither slope nor curvature there explain.
 
     Looked for on the sphere of the gate's radius r, then of 10r and 100r: near a point where the first k
@@ -38,7 +40,7 @@ def find_descent(objective: Objective, theta: Array, cp: CriticalPoint, seconds:
         radius = factor * cp.gate.radius
         found = []
         for _ in range(STARTS):
-            d = _slide(objective, theta, radius, rng.standard_normal(objective.n), seconds / 3 / STARTS)
+            d = _slide(objective, theta, radius, rng.standard_normal(objective.n), clock, seconds / 3 / STARTS)
             found.append((*fall_along(objective, theta, radius, d), d))
         fall, error, d = max(found, key=lambda item: item[0])
         # slope and curvature at the point itself: r‖g‖ + ½r²·max(−λ_min, 0)
@@ -51,17 +53,17 @@ def find_descent(objective: Objective, theta: Array, cp: CriticalPoint, seconds:
     return answer
 
 
-def _slide(objective: Objective, theta: Array, radius: float, start: Array, seconds: float) -> Array:
+def _slide(objective: Objective, theta: Array, radius: float, start: Array, clock: Clock, seconds: float) -> Array:
     """A direction of low loss on the sphere: Adam's update of the point, put back onto the sphere every time.
 
     Adam, because the forces of flat and of curved directions differ by many orders of magnitude here.
     """
-    began = time.perf_counter()
+    began = clock.elapsed
     d: Array = start / np.linalg.norm(start)
     first, second = np.zeros_like(d), np.zeros_like(d)
     for turn in range(1, TURNS + 1):
         slope = objective.gradient(_at(theta, radius, d))[1].astype(np.float64)
-        if not np.isfinite(slope).all() or time.perf_counter() - began > seconds:
+        if not np.isfinite(slope).all() or clock.elapsed - began > seconds:
             break
         first += 0.1 * (slope - first)
         second += 0.01 * (slope * slope - second)

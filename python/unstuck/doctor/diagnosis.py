@@ -15,6 +15,7 @@ from ..report import Answer, Chart, Report
 from ..report.facts import Fact
 from . import wording
 from .causes import Cause
+from .costs import Tally
 from .evidence import Evidence
 from .remedies import Remedy, remedies_for
 from .rules import Finding
@@ -35,6 +36,7 @@ class Diagnosis:
         notes: probes that could not be made, and why.
         history: (steps, losses, events) of the run, for the report; None without a run.
         blame: which blocks and rows the direction of negative curvature lives in; None without one.
+        work: how many losses, gradients, products and updates were asked for.
     """
 
     findings: tuple[Finding, ...]
@@ -45,6 +47,7 @@ class Diagnosis:
     notes: tuple[str, ...]
     history: tuple[Any, Any, list[tuple[float, str]]] | None = None
     blame: Blame | None = None
+    work: Tally | None = None
 
     @property
     def cause(self) -> Cause:
@@ -88,8 +91,8 @@ class Diagnosis:
 
     @property
     def products(self) -> int:
-        """Hessian products used for the verdict on the point."""
-        return 0 if self.point is None else self.point.products
+        """Hessian products that were asked for."""
+        return 0 if self.work is None else self.work.products
 
     def __str__(self) -> str:
         return wording.sentence(self.findings[0])

@@ -8,7 +8,7 @@ from ..number_text import number
 from .causes import Cause
 from .evidence import Evidence
 from .inside import EXHAUSTED, HALF, RAISED, SCALES, VANISHED
-from .progress import DRIFT, MATERIAL, SUBSTANTIAL
+from .progress import DRIFT, MATERIAL, SUBSTANTIAL, WORTH
 
 
 def doubt(cause: Cause, e: Evidence) -> str:
@@ -19,8 +19,9 @@ def doubt(cause: Cause, e: Evidence) -> str:
 
 def _gain(e: Evidence) -> str:
     """The smallest gain that counts."""
-    share = f"{MATERIAL:.0%} of what there is to gain"
-    return f"{number(MATERIAL * e.scale, 2)} ({share})" if e.scale > 0 else share
+    least = WORTH if e.stochastic else MATERIAL
+    share = f"{least:.0%} of what there is to gain"
+    return f"{number(least * e.scale, 2)} ({share})" if e.scale > 0 else share
 
 
 def _healthy(e: Evidence) -> str:

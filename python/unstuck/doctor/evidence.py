@@ -7,7 +7,18 @@ from dataclasses import dataclass
 
 from ..critical import CriticalPoint, Verdict
 from ..train import Failure
-from .symptoms import BlockState, Features, Generalisation, LayerState, Statistics, StepSize
+from .symptoms import (
+    BlockState,
+    Features,
+    Generalisation,
+    Labels,
+    LayerState,
+    Noise,
+    OneBatch,
+    Sharpness,
+    Statistics,
+    StepSize,
+)
 from .trend import Trend
 
 
@@ -40,8 +51,8 @@ class Fork:
 
     Attributes:
         steps: updates made in each.
-        loss: mean loss of the fork over the later half of the checkpoints.
-        control: mean loss of the control over the same checkpoints.
+        loss: median loss of the fork over the later half of the checkpoints.
+        control: median loss of the control over the same checkpoints.
         error: standard error of the difference, from its scatter over those checkpoints; never below rounding.
         wins: share of those checkpoints at which the fork lies below the control.
         change: what was changed, in words.
@@ -76,12 +87,15 @@ class Continuation:
         trend: of these losses, or of the history with the copy's own appended, whichever falls more clearly; None
             if the run broke before three of them.
         broke: a non-finite loss ended it.
+        shift: by how many standard errors the batch losses of its later half lie below those of the last third of the
+            history; None where one of them is too short to say.
     """
 
     steps: int
     losses: tuple[float, ...]
     trend: Trend | None
     broke: bool = False
+    shift: float | None = None
 
     @property
     def later(self) -> float:
@@ -92,6 +106,13 @@ class Continuation:
     def scatter(self) -> float:
         """Standard deviation over the later half of the checkpoints."""
         return statistics.stdev(self.losses[len(self.losses) // 2 + 1 :])
+
+    @property
+    def fall(self) -> float:
+        """How far the loss falls: from where it stood, or from the first quarter of the checkpoints to the last."""
+        quarter = max(1, len(self.losses) // 4)
+        ends = statistics.fmean(self.losses[:quarter]) - statistics.fmean(self.losses[-quarter:])
+        return max(self.losses[0] - self.later, ends)
 
 
 @dataclass(frozen=True)
@@ -220,19 +241,29 @@ class Evidence:
         escape: a fork that starts beyond the saddle, along the certified direction; its control starts at it.
         push: a fork that starts from the lower loss found close by; its control starts at the flat place.
         restart: a fork that starts from fresh weights; its control is the present loss.
+        elsewhere: the lowest loss that descent with curvature (L-BFGS) reaches from several other starts, looked for
+            where a minimum is certified.
         layers: what every activation of a network does on the data.
         weights: every weight with its gradient, first layer first.
         features: the columns of X.
+        labels: how often each class occurs.
+        noise: how much of a batch's gradient is signal.
+        one_batch: whether a few samples can be learned by heart.
         steps: how much the optimizer still moves.
         statistics: running statistics against those of the data.
         generalisation: new data against the training data.
         adaptive: a fork with Adam.
+        layerwise: a fork with LAMB, whose rates follow the size of each block.
+        newton: descent with curvature (L-BFGS) on the examined samples, from here.
         full_step: a fork with the largest learning rate so far and without accumulated squares.
         clipped: a fork with bounded gradients.
         revived: a fork whose dead units have fresh weights.
         standardised: a fork on standardised features that starts as the same function.
         normalised: a fresh network with BatchNorm behind every hidden Linear, with the run's optimizer.
         fresh: a fresh network with the run's optimizer.
+        sharpness: of the place, and of one that a fresh start with smaller batches comes to.
+        flatter: the loss on new data of that start; its control is that of the run as it stands.
+        gentle: a fresh network with the run's optimizer at a rate that moves its weights by a fiftieth per update.
     """
 
     has_run: bool
@@ -253,25 +284,56 @@ class Evidence:
     escape: Fork | None = None
     push: Fork | None = None
     restart: Fork | None = None
+    elsewhere: Fork | None = None
     layers: tuple[LayerState, ...] | None = None
     weights: tuple[BlockState, ...] | None = None
     features: Features | None = None
+    labels: Labels | None = None
+    noise: Noise | None = None
+    one_batch: OneBatch | None = None
     steps: StepSize | None = None
     statistics: Statistics | None = None
     generalisation: Generalisation | None = None
     adaptive: Fork | None = None
+    layerwise: Fork | None = None
+    newton: Fork | None = None
     full_step: Fork | None = None
     clipped: Fork | None = None
     revived: Fork | None = None
     standardised: Fork | None = None
     normalised: Fork | None = None
     fresh: Fork | None = None
+    gentle: Fork | None = None
+    sharpness: Sharpness | None = None
+    flatter: Fork | None = None
 
     @property
     def treated(self) -> tuple[Fork, ...]:
         """The forks in which a symptom was treated."""
-        tried = (self.adaptive, self.full_step, self.clipped, self.revived, self.standardised)
-        return tuple(fork for fork in (*tried, self.normalised, self.fresh) if fork is not None)
+        tried = (
+            self.adaptive,
+            self.layerwise,
+            self.newton,
+            self.full_step,
+            self.clipped,
+            self.revived,
+            self.standardised,
+        )
+        return tuple(fork for fork in (*tried, self.normalised, self.fresh, self.gentle) if fork is not None)
+
+    @property
+    def tried(self) -> tuple[Fork, ...]:
+        """All forks that had a do-nothing control of their own."""
+        first = (self.smaller_lr, self.larger_lr, self.larger_batch, self.escape, self.push)
+        return (*(fork for fork in first if fork is not None), *self.treated)
+
+    @property
+    def room(self) -> float:
+        """From a constant answer's loss, else the first, down to the lower bound; `scale` where one is not known."""
+        highest = self.level.start if self.level.baseline is None else self.level.baseline
+        if highest is None or self.level.lower_bound is None:
+            return self.scale
+        return max(highest - self.level.lower_bound, 1e-300)
 
     @property
     def reference(self) -> float | None:

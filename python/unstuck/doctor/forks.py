@@ -17,7 +17,7 @@ from ..schedules import Schedule, scale
 from ..train import Trainer
 from .evidence import Fork
 from .objective import Objective
-from .subject import Subject
+from .subject import Clock, Subject
 
 Array = NDArray[Any]
 
@@ -45,8 +45,24 @@ class Course:
         return self.losses[1 + CHECKPOINTS // 2 :]
 
 
-def affordable_steps(subject: Subject, fork: Trainer, seconds: float) -> int:
-    """How many updates a fork may make, checkpoints included, judged by its first ones; the fork is used up."""
+def affordable_steps(subject: Subject, fork: Trainer, clock: Clock, seconds: float) -> int:
+    """How many updates a fork may make for `seconds`, checkpoints included; the fork is used up.
+
+    By the wall's clock it is timed on its first updates.
+    """
+    tally, samples = subject.tally, subject.objective.samples or 1
+    if clock.tally is None:
+        per_step, per_look = _timed(subject, fork, seconds)
+    else:
+        per_step, per_look = tally.costs.of_update(fork.sampler.batch_size), tally.costs.of_loss(samples)
+    wanted = (seconds - per_look * (CHECKPOINTS + 1)) / max(per_step, 1e-9)
+    patience = max(600, 2 * subject.run.t if subject.run is not None else 0)
+    steps = int(min(max(wanted, FEWEST), MOST, patience))
+    return steps - steps % CHECKPOINTS
+
+
+def _timed(subject: Subject, fork: Trainer, seconds: float) -> tuple[float, float]:
+    """(seconds of an update, seconds of a look at the loss) by the wall's clock, from at most 64 updates."""
     began = time.perf_counter()
     trial = 0
     while trial < 64 and time.perf_counter() - began < 0.1 * seconds:
@@ -58,11 +74,7 @@ def affordable_steps(subject: Subject, fork: Trainer, seconds: float) -> int:
     per_step = (time.perf_counter() - began) / max(trial, 1)
     began = time.perf_counter()
     subject.objective.loss(fork.theta)
-    checkpoints = (time.perf_counter() - began) * (CHECKPOINTS + 1)
-    wanted = (seconds - checkpoints) / max(per_step, 1e-9)
-    patience = max(600, 2 * subject.run.t if subject.run is not None else 0)
-    steps = int(min(max(wanted, FEWEST), MOST, patience))
-    return steps - steps % CHECKPOINTS
+    return per_step, time.perf_counter() - began
 
 
 def follow(subject: Subject, fork: Trainer, steps: int, objective: Objective | None = None) -> Course:
@@ -71,6 +83,7 @@ def follow(subject: Subject, fork: Trainer, steps: int, objective: Objective | N
     losses = [measured.loss(fork.theta)]
     try:
         for _ in range(CHECKPOINTS):
+            subject.tally.update(fork.sampler.batch_size, steps // CHECKPOINTS)
             fork.fit(steps=steps // CHECKPOINTS)
             losses.append(measured.loss(fork.theta))
     except NonFiniteError:
@@ -79,27 +92,31 @@ def follow(subject: Subject, fork: Trainer, steps: int, objective: Objective | N
 
 
 def compare(subject: Subject, fork: Course, control: Course, change: str) -> Fork:
-    """A fork against its control over the same checkpoints.
+    """A fork against its control over the same checkpoints: by medians, which single spikes do not move.
 
-    The standard error of the mean difference is widened by the first autocorrelation of the differences; it never
-    falls below the rounding of the losses.
+    The standard error is that of the mean difference, outliers drawn in to three scaled median deviations, widened by
+    the first autocorrelation of the differences; it never falls below the rounding of the losses.
     """
-    mine, theirs = _mean_later(fork), _mean_later(control)
+    mine, theirs = _typical(fork), _typical(control)
     curves = tuple(fork.losses.tolist()), tuple(control.losses.tolist())
     if fork.broke or control.broke:
         return Fork(fork.steps, mine, theirs, 0.0, float(mine < theirs), change, fork.broke, *curves)
     difference = control.later - fork.later
+    grain = 4 * subject.dtype_error * np.abs(control.later)
+    wins = float(np.mean(difference > grain))
+    middle = float(np.median(difference))
+    reach = 3 * 1.4826 * float(np.median(np.abs(difference - middle)))
+    if reach > 0.0:
+        difference = np.clip(difference, middle - reach, middle + reach)
     rest = difference - difference.mean()
     power = float(rest @ rest)
     correlation = min(max(float(rest[1:] @ rest[:-1]) / power, 0.0), 0.8) if power > 0 else 0.0
     error = math.sqrt(power / (len(rest) - 1) / len(rest) * (1 + correlation) / (1 - correlation))
-    grain = 4 * subject.dtype_error * np.abs(control.later)
-    wins = float(np.mean(difference > grain))
     return Fork(fork.steps, mine, theirs, max(error, float(grain.max())), wins, change, False, *curves)
 
 
-def _mean_later(course: Course) -> float:
-    return math.inf if course.broke else float(course.later.mean())
+def _typical(course: Course) -> float:
+    return math.inf if course.broke else float(np.median(course.later))
 
 
 def with_rate(fork: Trainer, factor: float) -> Trainer:

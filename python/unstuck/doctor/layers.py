@@ -72,6 +72,8 @@ def _logistic(x: Array) -> Array:
 
 # |φ'| over its largest value, from (z, h, options)
 _SLOPES: dict[str, Callable[[Array, Array, dict[str, float]], Array]] = {
+    "Identity": lambda z, h, o: np.ones_like(z),
+    "LeakyReLU": lambda z, h, o: np.ones_like(z),
     "ReLU": lambda z, h, o: (z > 0).astype(float),
     "ELU": lambda z, h, o: np.where(z > 0, 1.0, np.abs(h + o["alpha"])),
     "Tanh": lambda z, h, o: 1.0 - h**2,
@@ -92,7 +94,8 @@ def look_at_weights(subject: Subject) -> tuple[BlockState, ...] | None:
     for name, where, shape in weights:
         w, g = subject.theta[where].astype(np.float64), gradient[where].astype(np.float64)
         alike = _identical_rows(w.reshape(shape[0], -1))
-        states.append(BlockState(plain(name, 80), float(np.linalg.norm(w)), float(np.linalg.norm(g)), alike))
+        untouched = float(np.mean(g == 0.0))
+        states.append(BlockState(plain(name, 80), float(np.linalg.norm(w)), float(np.linalg.norm(g)), alike, untouched))
     return tuple(states)
 
 

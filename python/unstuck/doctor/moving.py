@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import nn
+from ..errors import NonFiniteError
 from ..network_landscape import NetworkLandscape
-from ..train import Trainer
+from ..train import Trainer, gradient_norm
+from .forks import moved, with_batch
 from .layers import network_landscape
 from .subject import Subject
 from .symptoms import Generalisation, Statistics, StepSize
+from .treatments import fresh_theta
 
 Array = NDArray[Any]
 
 
+LITTLE = 0.05  # of the largest rate
+LARGE_BATCH = 512
+UPDATES = 12  # whose lengths are measured: momentum of 0.9 has built up by then
+
+
 def look_at_steps(subject: Subject, run: Trainer) -> StepSize:
-    """The learning rate against the largest so far, and what accumulated squares leave of it. Cost: one gradient."""
+    """The learning rate against the largest so far, what accumulated squares leave of it, and how far updates go.
+
+    Cost: two gradients and 24 updates.
+    """
     lr = float(run.opt.rate(run.t))
     rates = run.history["lr"]
     peak = max(lr, float(rates.max(initial=0.0)))
@@ -33,7 +45,39 @@ def look_at_steps(subject: Subject, run: Trainer) -> StepSize:
         if moving.any():
             ratio = np.abs(gradient[moving].astype(np.float64)) / root[moving]
             shrunk = float(min(1.0, np.sqrt(np.mean(ratio**2))))
-    return StepSize(lr, peak, shrunk)
+    idle = float(np.mean(rates < LITTLE * peak)) if len(rates) else 0.0
+    # accumulated squares shrink from the first update on
+    return StepSize(lr, peak, shrunk, idle if shrunk >= LITTLE else 1.0, *_strides(subject, run))
+
+
+def _strides(subject: Subject, run: Trainer) -> tuple[float | None, float | None, float | None]:
+    """Longest of the next updates, from here and from a fresh start, in units of a fresh start's length; the onset."""
+    land = network_landscape(subject.land)
+    if land is None:
+        return None, None, None
+    fresh = fresh_theta(land)
+    unit = max(float(np.linalg.norm(fresh.astype(np.float64))), 1e-300)
+    moves = _stride(subject, run.fork()) / unit
+    anew = moved(run.fork(), fresh)
+    samples = anew.sampler.samples or 1
+    jumps = _stride(subject, with_batch(anew, max(anew.sampler.batch_size, min(samples, LARGE_BATCH)))) / unit
+    norms = run.history["gradient_norm"]
+    usual = gradient_norm(run.land.gradient(fresh, run.sampler.upcoming(1))[1])
+    onset = float(norms[0]) / usual if len(norms) and usual > 0.0 else None
+    return moves, jumps, onset
+
+
+def _stride(subject: Subject, fork: Trainer) -> float:
+    lengths = []
+    for _ in range(UPDATES):
+        before = fork.theta.astype(np.float64)
+        try:
+            fork.fit(steps=1)
+        except NonFiniteError:
+            return math.inf
+        subject.tally.update(fork.sampler.batch_size, 1)
+        lengths.append(float(np.linalg.norm(fork.theta - before)))
+    return max(lengths)
 
 
 def look_at_statistics(subject: Subject) -> Statistics | None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..landscape import Landscape
 from ..operators import HessianOperator
+from .costs import Tally
 
 Array = NDArray[Any]
 
@@ -23,12 +24,15 @@ class Objective:
         land: the landscape that is trained on.
         decay: λ ≥ 0, in units of loss per squared parameter.
         sample: indices of the examined samples; None for all.
+        tally: where the work is counted, or None.
     """
 
     theta = None
 
-    def __init__(self, land: Landscape, decay: float = 0.0, sample: Array | None = None) -> None:
-        self.land, self.decay, self.sample = land, decay, sample
+    def __init__(
+        self, land: Landscape, decay: float = 0.0, sample: Array | None = None, tally: Tally | None = None
+    ) -> None:
+        self.land, self.decay, self.sample, self.tally = land, decay, sample, tally
         self.n, self.dtype, self.blocks = land.n, land.dtype, land.blocks
         self.lower_bound = land.lower_bound
         self.samples = land.samples if sample is None else len(sample)
@@ -36,10 +40,14 @@ class Objective:
 
     def loss(self, theta: Array, batch: Array | None = None) -> float:
         """The objective at θ."""
+        if self.tally is not None:
+            self.tally.loss(self._size(batch))
         return self.land.loss(theta, self._chosen(batch)) + self._penalty(theta)
 
     def gradient(self, theta: Array, batch: Array | None = None) -> tuple[float, Array]:
         """The objective and its gradient at θ."""
+        if self.tally is not None:
+            self.tally.gradient(self._size(batch))
         loss, gradient = self.land.gradient(theta, self._chosen(batch))
         if self.decay:
             gradient = gradient + np.asarray(self.decay * theta, dtype=gradient.dtype)
@@ -47,15 +55,28 @@ class Objective:
 
     def hessian(self, theta: Array, batch: Array | None = None) -> HessianOperator:
         """H + λI at θ."""
-        op = self.land.hessian(theta, self._chosen(batch))
-        if not self.decay:
+        op, tally, size = self.land.hessian(theta, self._chosen(batch)), self.tally, self._size(batch)
+        if not self.decay and tally is None:
             return op
         decay = op.dtype.type(self.decay)
+
+        def product(v: Array) -> Array:
+            if tally is not None:
+                tally.product(size)
+            result: Array = op @ v
+            return result + decay * v if decay else result
+
+        def block(rows: Array) -> Array:
+            if tally is not None:
+                tally.product(size, len(rows))
+            result = np.ascontiguousarray((op @ rows.T).T)
+            return result + decay * rows if decay else result
+
         return HessianOperator(
             self.n,
             op.dtype,
-            lambda v: op @ v + decay * v,
-            lambda rows: np.ascontiguousarray((op @ rows.T).T) + decay * rows,
+            product,
+            block,
             exact=op.exact,
             noise=op.noise,
             plan=op.plan,
@@ -64,6 +85,10 @@ class Objective:
 
     def _chosen(self, batch: Array | None) -> Array | None:
         return self.sample if batch is None else batch
+
+    def _size(self, batch: Array | None) -> int:
+        chosen = self._chosen(batch)
+        return (self.samples or 1) if chosen is None else len(chosen)
 
     def _penalty(self, theta: Array) -> float:
         if not self.decay:

@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from .costs import costs_of
 from .probes import losses_since_move, recent_trend
 
 if TYPE_CHECKING:
     from ..train import Trainer
 
-EVERY = 100  # updates between two looks at the trend, which costs some 50 µs
+EVERY, GROWTH = 100, 0.05  # updates between two looks at the trend; of the updates so far, where that is more
 FEWEST = 300  # updates since the last move before a standstill is one
-SECONDS = 4.0  # of an examination with its trials
-SHARE = 0.1  # of the training time that examinations of a healthy run may take
+SHARE = 0.05  # of the work of training that examinations of a healthy run may take
 
 
 class PlateauWatch:
     """Looks at the trend of the losses, and has the run unstuck where it has ended.
 
-    A run that turns out healthy is left alone until it has trained ten times as long as the examination took, so
-    that watching takes at most a tenth of the time; a standstill that nothing helped is not examined again before
-    the run is half as long again.
+    A run that turns out healthy is left alone until its training has cost twenty times as much as the examinations, by
+    the work that both take, so that the same run is freed at the same updates on any machine. A standstill that
+    nothing helped is not examined again before the run is half as long again.
     """
 
     def __init__(self, run: Trainer) -> None:
-        self._began = time.perf_counter()
-        self._spent = 0.0
-        self._not_before = run.t + FEWEST
+        self._costs = costs_of(run.land, run.theta, run.sampler.batch_size)
+        self._start = run.t
+        self._spent = 0.0  # nominal seconds
+        self._next = run.t + FEWEST
 
     def due_in(self, run: Trainer) -> int:
         """Updates until the next look, at least 1."""
-        return EVERY - run.t % EVERY
+        return max(1, self._next - run.t)
 
     def observe(self, run: Trainer) -> dict[str, Any] | None:
         """Looks where a look is due, and acts; the history gets no row, but an event of what was done."""
-        if run.t % EVERY or run.t < self._not_before or self._spent > SHARE * (time.perf_counter() - self._began):
+        if run.t < self._next:
+            return None
+        self._next = run.t + max(EVERY, int(GROWTH * (run.t - self._start)))
+        trained = (run.t - self._start) * self._costs.of_update(run.sampler.batch_size)
+        if self._spent > SHARE * trained:
             return None
         losses = losses_since_move(run)
         trend, stalled = recent_trend(losses)
@@ -49,12 +53,11 @@ class PlateauWatch:
     def _act(self, run: Trainer) -> None:
         from .unsticking import unstick
 
-        started = time.perf_counter()
-        outcome = unstick(run, budget=SECONDS)
-        spent = time.perf_counter() - started
-        if outcome.diagnosis.healthy:
-            self._spent += spent
-        self._not_before = run.t + (FEWEST if outcome.applied is not None else max(FEWEST, run.t // 2))
+        outcome = unstick(run)
+        work = outcome.diagnosis.work
+        if outcome.diagnosis.healthy and work is not None:
+            self._spent += work.seconds
+        self._next = run.t + (FEWEST if outcome.applied is not None else max(FEWEST, run.t // 2))
 
 
 @contextlib.contextmanager

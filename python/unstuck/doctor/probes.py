@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,10 @@ from . import forks
 from .baseline import constant_answer_loss
 from .evidence import Continuation, Fork, Level, Stability
 from .forks import Course
-from .subject import Subject, distance
-from .trend import Trend, has_stalled, measure_trend, still_lower, trend_of_levels
+from .subject import Clock, Subject, distance
+from .symptoms import StepSize
+from .treatments import STRIDE
+from .trend import Trend, has_stalled, measure_trend, shift_of, still_lower, trend_of_levels
 
 Array = NDArray[Any]
 
@@ -80,33 +81,35 @@ def recent_trend(losses: Array) -> tuple[Trend | None, bool | None]:
     return trend, trend.falling
 
 
-def go_on(subject: Subject, run: Trainer, seconds: float) -> tuple[Continuation, Course]:
+def go_on(subject: Subject, run: Trainer, clock: Clock, seconds: float) -> tuple[Continuation, Course]:
     """The run trained on in a copy, with nothing changed. Cost: `seconds`."""
-    steps = forks.affordable_steps(subject, run.fork(), seconds)
+    steps = forks.affordable_steps(subject, run.fork(), clock, seconds)
     copy = run.fork()
     course = forks.follow(subject, copy, steps)
     trend = trend_of_levels(course.losses, steps) if len(course.losses) > 2 else None
-    joined, stalled = recent_trend(np.concatenate([losses_since_move(run), copy.history["loss"]]))
+    before, after = losses_since_move(run), copy.history["loss"]
+    joined, stalled = recent_trend(np.concatenate([before, after]))
     lower = len(course.later) and course.later.mean() < course.losses[: forks.CHECKPOINTS // 2].mean()
     if trend is not None and joined is not None and not trend.falling and joined.falling and not stalled and lower:
         trend = joined
-    return Continuation(steps, tuple(course.losses.tolist()), trend, course.broke), course
+    shift = shift_of(before[-max(24, len(before) // 3) :], after[len(after) // 2 :])
+    return Continuation(steps, tuple(course.losses.tolist()), trend, course.broke, shift), course
 
 
-def look_at_point(subject: Subject, theta: Array, seconds: float) -> CriticalPoint:
+def look_at_point(subject: Subject, theta: Array, clock: Clock, seconds: float) -> CriticalPoint:
     """The verdict of `classify` on the objective. Cost: as many products as `seconds` pay for, at most 1,000."""
     op = subject.curved.hessian(theta)
     v = np.random.default_rng(0).standard_normal(op.shape[0]).astype(op.dtype)
-    began = time.perf_counter()
+    began = clock.elapsed
     op @ v
-    per_product = time.perf_counter() - began
+    per_product = clock.elapsed - began
     most = int(min(max(seconds / max(per_product, 1e-7), FEWEST_PRODUCTS), MOST_PRODUCTS))
     return classify(subject.curved, theta, max_products=most)
 
 
 def measure_stability(subject: Subject, run: Trainer) -> Stability | None:
     """The steepest curvature that the optimizer sees against its threshold. Cost: at most 40 products."""
-    lr = run.opt.rate(run.t)
+    lr = run.opt.rate(run.t) * _left_by_clipping(run)
     limit = stability_limit(run.opt, lr)
     if limit is None:
         return None
@@ -114,16 +117,38 @@ def measure_stability(subject: Subject, run: Trainer) -> Stability | None:
     return Stability(max(curvature, 0.0), limit.threshold, lr, run.opt.rule, limit.formula)
 
 
-def try_smaller_lr(subject: Subject, run: Trainer, control: Course, ratio: float | None) -> Fork:
-    """A tenth of the learning rate, or less where curvature asks for it. Cost: as the control."""
+def _left_by_clipping(run: Trainer) -> float:
+    """What clipping leaves of an update of SGD, typically; rules that divide by the gradient do not see it."""
+    norms = run.history["gradient_norm"][-100:]
+    if run.clip_norm is None or run.opt.rule != "SGD" or not len(norms) or not np.median(norms) > 0.0:
+        return 1.0
+    return min(1.0, run.clip_norm / float(np.median(norms)))
+
+
+def try_smaller_lr(
+    subject: Subject, run: Trainer, control: Course, ratio: float | None, steps: StepSize | None
+) -> Fork:
+    """A tenth of the learning rate, or less where curvature or the length of the updates ask for it.
+
+    Cost: as the control.
+    """
     factor = 0.1 if ratio is None or ratio <= 5.0 else 0.5 / ratio
+    if steps is not None and math.isfinite(steps.stride) and steps.stride > 0.0:
+        factor = min(factor, STRIDE / min(steps.stride, 1e6)) if steps.stride > 10.0 * STRIDE else factor
     course = forks.follow(subject, forks.with_rate(run.fork(), factor), control.steps)
     return forks.compare(subject, course, control, f"the learning rate multiplied by {factor:.3g}")
 
 
-def try_larger_lr(subject: Subject, run: Trainer, control: Course, ratio: float | None) -> Fork | None:
-    """A quarter of what curvature bears, or ten times the rate. Cost: as the control; None if that is hardly more."""
+def try_larger_lr(
+    subject: Subject, run: Trainer, control: Course, ratio: float | None, steps: StepSize | None
+) -> Fork | None:
+    """A quarter of what curvature bears, or ten times the rate, and no more than moves the weights by a fiftieth.
+
+    Cost: as the control; None if that is hardly more.
+    """
     factor = 10.0 if ratio is None or ratio <= 0.0 else 0.25 / ratio
+    if steps is not None and steps.moves:
+        factor = min(factor, STRIDE / steps.moves)
     if factor < 2.0:
         return None
     course = forks.follow(subject, forks.with_rate(run.fork(), factor), control.steps)
@@ -158,7 +183,7 @@ def try_push(subject: Subject, run: Trainer, rest: Course, theta: Array, start: 
     return forks.compare(subject, course, rest, f"a push of length {distance(start, theta):.3g} off the flat place")
 
 
-def try_restart(subject: Subject, run: Trainer, level: Level, seconds: float) -> Fork:
+def try_restart(subject: Subject, run: Trainer, level: Level, clock: Clock, seconds: float) -> Fork:
     """Another start, judged against the loss as it stands. Cost: `seconds`.
 
     Networks: fresh weights and Adam at 1e-3. Other surfaces: eight points up to 2·max(1, ‖θ‖) away, in opposite
@@ -167,7 +192,7 @@ def try_restart(subject: Subject, run: Trainer, level: Level, seconds: float) ->
     theta = _fresh_weights(subject.land)
     if theta is not None:
         change = "fresh weights and Adam with a learning rate of 0.001"
-        return _from_elsewhere(subject, run, level, seconds, (theta, optim.Adam(lr=1e-3), change))
+        return _from_elsewhere(subject, run, level, clock, seconds, (theta, optim.Adam(lr=1e-3), change))
     rng, unit = np.random.default_rng(0), max(1.0, float(np.linalg.norm(subject.theta)))
     trials = []
     for away in (1.0, 2.0, 1.0, 2.0):
@@ -176,12 +201,12 @@ def try_restart(subject: Subject, run: Trainer, level: Level, seconds: float) ->
         change = f"a start at a distance of {away * unit:.3g} from here"
         for sign in (1.0, -1.0):
             start = np.asarray(subject.theta + sign * d, dtype=subject.theta.dtype)
-            trials.append(_from_elsewhere(subject, run, level, seconds / 8, (start, run.opt.copy(), change)))
+            trials.append(_from_elsewhere(subject, run, level, clock, seconds / 8, (start, run.opt.copy(), change)))
     return min(trials, key=lambda fork: fork.loss)
 
 
 def _from_elsewhere(
-    subject: Subject, run: Trainer, level: Level, seconds: float, start: tuple[Array, Any, str]
+    subject: Subject, run: Trainer, level: Level, clock: Clock, seconds: float, start: tuple[Array, Any, str]
 ) -> Fork:
     theta, opt, change = start
 
@@ -191,7 +216,7 @@ def _from_elsewhere(
         twin.move_to(theta)
         return twin
 
-    steps = forks.affordable_steps(subject, fresh(), seconds)
+    steps = forks.affordable_steps(subject, fresh(), clock, seconds)
     course = forks.follow(subject, fresh(), steps)
     stands = Course(np.full(len(course.losses), level.loss), steps, False)
     return forks.compare(subject, course, stands, change)

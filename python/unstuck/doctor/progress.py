@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 
 from ..plain_text import plain
@@ -10,7 +11,10 @@ from .causes import Cause
 from .evidence import Continuation, Evidence, Fork
 from .trend import Trend
 
-MATERIAL = 0.01  # of the scale: a gain that is worth an action
+MATERIAL = 0.01  # of the scale: a gain that is worth an action where no noise is about
+WORTH = 0.05  # of the scale: the same for noisy runs, which a smaller rate always lowers a little
+CRAWL = 0.05  # of the scale: a fall of less in twice the updates so far is a crawl
+OUTDONE = 10.0  # times the run's own fall: what a treatment must gain to accuse a run that crawls
 DRIFT = 1e-3  # of the scale: a fall that counts as progress
 SUBSTANTIAL = 0.1  # of the scale: a gain that shows a minimum to be a poor one
 LONG_ENOUGH = 0.4  # of the run, or of 300 updates: how long a copy must be watched before "at rest" means something
@@ -72,7 +76,10 @@ def _goes_on(e: Evidence) -> bool:
     c = e.continuation
     if c is None or c.broke or c.trend is None or c.steps < LONG_ENOUGH * min(e.updates, 300):
         return True
-    return c.trend.falling or c.trend.z < -1.0
+    # at the edge of stability the loss goes up and down, and down in the long run: its floor tells
+    floor = statistics.quantiles(c.losses[len(c.losses) // 2 + 1 :], n=4)[0]
+    sinks = not e.stochastic and c.losses[0] - floor > _least_progress(e)
+    return c.trend.falling or c.trend.z < -1.0 or sinks
 
 
 def sure(ratio: float) -> float:
@@ -88,14 +95,50 @@ def _progress(e: Evidence, trend: Trend) -> float:
     return min(significance, trend.drop / _least_progress(e))
 
 
+def crawls(e: Evidence) -> bool:
+    """Whether the loss falls so slowly that in twice the updates so far it would go down by a twentieth of the whole.
+
+    Not where less than a tenth is left: then the work is as good as done.
+    """
+    bound = e.level.lower_bound
+    if bound is not None and e.level.loss - bound < SUBSTANTIAL * e.scale:
+        return False
+    if e.continuation is not None:
+        return _watched(e) and not e.continuation.broke and e.continuation.fall < CRAWL * e.scale
+    if e.trend is None or e.updates < LEARNED_NOTHING:
+        return False
+    ahead = -e.trend.slope * max(600, 2 * e.updates)
+    return ahead < CRAWL * e.scale
+
+
+def flawed(e: Evidence) -> bool:
+    """Whether all units of a hidden layer are the same, which no training of a sound network brings about."""
+    return any(block.identical >= 0.9 for block in (e.weights or ())[:-1])
+
+
+def worthless(e: Evidence) -> bool:
+    """Whether after a hundred updates and more the network is no better than a constant answer, nor soon will be."""
+    constant, c = e.level.baseline, e.continuation
+    if constant is None or e.updates < LEARNED_NOTHING or (c is not None and c.broke):
+        return False
+    ahead = c.later if c is not None else e.level.loss
+    return ahead > constant - MATERIAL * e.room
+
+
+def _watched(e: Evidence) -> bool:
+    """Whether a copy was trained on for long enough to say that the run makes no progress."""
+    return e.continuation is None or e.continuation.steps >= LONG_ENOUGH * min(e.updates, 300)
+
+
 def _settles_lower(e: Evidence, c: Continuation) -> float:
     """How far the run, trained on, settles below where it stands: beyond three times its scatter there."""
     drop = c.losses[0] - c.later
-    if e.reference is not None and c.later > e.reference + SUBSTANTIAL * e.scale:
+    if e.reference is not None and c.later > e.reference + SUBSTANTIAL * e.room:
         return 0.0
-    constant = e.level.baseline
-    if constant is not None and c.later > constant - MATERIAL * e.scale and e.updates >= LEARNED_NOTHING:
-        return 0.0  # a hundred updates, and still no better than one answer for all
+    if c.shift is not None and c.shift < 2.5 and e.updates >= LEARNED_NOTHING:
+        return 0.0  # one loss of many that go up and down
+    if worthless(e):
+        return 0.0
     return min(drop / max(3 * c.scatter, 1e-300), drop / _least_progress(e))
 
 
@@ -110,22 +153,46 @@ def _least_progress(e: Evidence) -> float:
 
 def _is_recovery(e: Evidence, trend: Trend) -> bool:
     """Whether the loss only comes back from a rise of the run's own making: it ends well above its start."""
-    return e.reference is not None and trend.end > e.reference + SUBSTANTIAL * e.scale
+    return e.reference is not None and trend.end > e.reference + SUBSTANTIAL * e.room
 
 
 def at_rest(e: Evidence) -> bool:
     """Whether the loss makes no progress, and was watched for long enough to say so; a point without a run is."""
-    if e.continuation is not None and e.continuation.steps < LONG_ENOUGH * min(e.updates, 300):
-        return False
-    return healthy(e) is None
+    return _watched(e) and healthy(e) is None
+
+
+def accusable(e: Evidence) -> bool:
+    """Whether a cause may be looked for: at rest, or at a crawl, or with a flaw that progress does not excuse."""
+    return _watched(e) and (healthy(e) is None or crawls(e) or flawed(e) or worthless(e))
 
 
 def beyond_own_fall(e: Evidence, fork: Fork) -> float:
-    """A fork's gain against what the run itself may have gained in as many updates, its noise included."""
-    if e.continuation is None or e.continuation.broke:
+    """A fork's gain against what the run itself may have gained in as many updates, its noise included.
+
+    Of a run that falls, at a crawl, much more is asked.
+    """
+    c = e.continuation
+    if c is None or c.broke:
         return math.inf
-    own = e.continuation.losses[0] - e.continuation.later + e.continuation.scatter
+    if math.isinf(fork.gain):
+        return 3.0
+    if healthy(e) is not None:
+        if worthless(e):
+            # half the way from the control down to a constant answer, which the run itself does not reach
+            way = 0.5 * (fork.control - (e.level.baseline or 0.0))
+            return fork.gain / max(way, SUBSTANTIAL * e.room)
+        times = OUTDONE if crawls(e) else 1.5
+        return min(fork.gain / max(times * c.fall, 1e-300), fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
+    own = c.losses[0] - c.later + c.scatter
     return fork.gain / (1.5 * own) if own > 0 else math.inf
+
+
+def worth(e: Evidence, fork: Fork | None = None) -> float:
+    """The least gain that is worth an action, in units of the loss; for a fork, by where its control stands."""
+    whole = e.scale
+    if fork is not None and e.level.lower_bound is not None and math.isfinite(fork.control):
+        whole = min(whole, max(e.room, fork.control - e.level.lower_bound))
+    return max((WORTH if e.stochastic else MATERIAL) * whole, 1e-300)
 
 
 def benefit(e: Evidence, fork: Fork) -> float:
@@ -134,7 +201,7 @@ def benefit(e: Evidence, fork: Fork) -> float:
         return 0.0
     if math.isinf(fork.gain):
         return 3.0
-    material = fork.gain / (MATERIAL * e.scale) if e.scale > 0 else math.inf
+    material = fork.gain / worth(e, fork) if e.scale > 0 else math.inf
     noise = fork.gain / (STANDARD_ERRORS * fork.error) if fork.error > 0 else math.inf
     if fork.wins >= 11 / 12:
         # below the control at 11 of 12 checkpoints: probability 0.003 by chance, however wild the control is

@@ -176,6 +176,14 @@ def _stale(e: Evidence) -> list[tuple[str, str]]:
     ]
 
 
+def _sharp(e: Evidence) -> list[tuple[str, str]]:
+    return [
+        ("start again", f"Start again from weights of the usual size and with smaller batches{_from(e.flatter)}."),
+        ("average", "Average the weights: us.Trainer(…, ema=0.999) and run.average."),
+        ("penalise", "Add a penalty, us.NetworkLandscape(…, l2=1e-4) or AdamW's weight decay, or stop earlier."),
+    ]
+
+
 def _exhausted(e: Evidence) -> list[tuple[str, str]]:
     return [
         (
@@ -201,6 +209,7 @@ _MENU: dict[Cause, Callable[[Evidence], list[tuple[str, str]]]] = {
     Cause.EXPLODING_GRADIENT: _exploding,
     Cause.BAD_INITIALISATION: _start,
     Cause.STALE_STATISTICS: _stale,
+    Cause.SHARP_MINIMUM: _sharp,
     Cause.EXHAUSTED_STEP: _exhausted,
     Cause.NON_FINITE: _non_finite,
     Cause.UNDECIDED: _undecided,

@@ -6,25 +6,33 @@ makes the confidence: a ratio r of measurement to threshold counts 1 − 2^(−r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..critical import Verdict
 from .causes import Cause
 from .evidence import Evidence, Fork, Geometry, Stability
-from .inside import INSIDE, stale_statistics
+from .inside import INSIDE, LONG_STRIDE, explains, too_soon
 from .progress import (
     MATERIAL,
     MOST_CONFIDENT,
     STANDARD_ERRORS,
     SUBSTANTIAL,
+    WORTH,
     Finding,
+    accusable,
     at_rest,
     benefit,
     beyond_own_fall,
+    crawls,
+    flawed,
     healthy,
     helped,
     not_finite,
     sure,
+    worth,
+    worthless,
 )
 
 __all__ = ["RULES", "Finding", "Rule", "benefits", "is_settled", "judge", "not_finite", "rests_at_bound"]
@@ -36,6 +44,9 @@ Rule = Callable[[Evidence], Finding | None]
 def judge(evidence: Evidence, rules: Sequence[Rule] | None = None) -> list[Finding]:
     """All findings, most confident first; UNDECIDED takes what confidence the best one leaves."""
     found = [finding for rule in rules or RULES if (finding := rule(evidence)) is not None]
+    if any(not finding.cause.healthy and finding.confidence >= 0.5 for finding in found):
+        # who accuses a run that falls, or rests low, has shown a crawl, a flaw or what evaluation does not see
+        found = [replace(f, confidence=0.4 * f.confidence) if f.cause.healthy else f for f in found]
     best = max((finding.confidence for finding in found), default=0.0)
     found.append(Finding(Cause.UNDECIDED, max(1.0 - best, 0.01), _open_question(evidence)))
     return sorted(found, key=lambda finding: -finding.confidence)
@@ -49,6 +60,8 @@ def is_settled(evidence: Evidence) -> bool:
     found = healthy(evidence)
     if found is None or not_finite(evidence) is not None:
         return not_finite(evidence) is not None
+    if crawls(evidence) or flawed(evidence) or worthless(evidence):
+        return False
     return evidence.continuation is not None or found.confidence >= BEYOND_DOUBT
 
 
@@ -57,35 +70,46 @@ def benefits(evidence: Evidence, fork: Fork | None) -> bool:
     return fork is not None and benefit(evidence, fork) >= 1.0
 
 
-def progressing(e: Evidence) -> Finding | None:
-    """HEALTHY; with half its confidence where evaluation does not see what training has learned."""
-    found, stale = healthy(e), stale_statistics(e)
-    if found is None or stale is None:
-        return found
-    return Finding(found.cause, 0.5 * found.confidence, found.reason)
-
-
 def step_too_large(e: Evidence) -> Finding | None:
     """No progress, a smaller step helps, and curvature beyond the threshold, a risen loss or want of noise says why."""
-    if e.smaller_lr is None or not at_rest(e):
+    if e.smaller_lr is None or not accusable(e):
         return None
     ratio = 0.0 if e.stability is None else e.stability.ratio
+    stride = 0.0 if e.steps is None else min(e.steps.stride, 1e6) / LONG_STRIDE
     risen = 0.0
-    if e.reference is not None and e.scale > 0:
-        risen = (e.smaller_lr.control - e.reference) / (SUBSTANTIAL * e.scale)
+    if e.reference is not None and e.room > 0:
+        risen = (e.smaller_lr.control - e.reference) / (SUBSTANTIAL * e.room)
     # what a larger batch gives as well, noise may have taken: only curvature far beyond the threshold says otherwise
     noise = 0.0 if e.larger_batch is None else e.larger_batch.gain / max(e.smaller_lr.gain, 1e-300)
     least = 2.0 if noise > 0.5 else 0.8
     # where noise cannot be the reason, a smaller step that helps is proof enough
     quiet = not e.stochastic or (e.larger_batch is not None and noise < 0.25)
-    strength = min(max(ratio / least, risen, 1.25 if quiet else 0.0), benefit(e, e.smaller_lr))
+    why = max(ratio / least, risen, stride, 1.25 if quiet else 0.0)
+    # another start is no rival: it forgets what the rate has spoilt
+    there = replace(e, fresh=None, normalised=None, gentle=None)
+    strength = min(why, benefit(e, e.smaller_lr), _beyond_crawl(e, e.smaller_lr), 1.25 * explains(there, e.smaller_lr))
+    best, gentle = e.smaller_lr, e.gentle
+    if gentle is not None:
+        # what another start gains at the same rate is not the rate's doing
+        same = math.inf if e.fresh is None or e.fresh.broke else e.fresh.loss
+        lower = (same - gentle.loss) / max(SUBSTANTIAL * e.room, 1e-300)
+        anew = min(stride, benefit(e, gentle), _beyond_crawl(e, gentle), lower)
+        if anew > strength:
+            strength, best = anew, gentle
     if strength < 1.0:
         return None
     # a curvature that the rate bears is no reason
     parts = [] if e.stability is None or ratio < 0.8 else [_against_curvature(e.stability)]
     if risen > 1.0:
         parts.append(f"the loss stands above {e.reference:.4g}, where a constant answer or the start would be")
-    return Finding(Cause.STEP_TOO_LARGE, sure(strength), ", and ".join([*parts, helped(e.smaller_lr)]))
+    if stride > 1.0 and e.steps is not None:
+        parts.append(f"an update moves the weights by {e.steps.stride:.3g} times the size that they start with")
+    return Finding(Cause.STEP_TOO_LARGE, sure(strength), ", and ".join([*parts, helped(best)]))
+
+
+def _beyond_crawl(e: Evidence, fork: Fork) -> float:
+    """A fork's gain against the fall of a run that crawls; without meaning for one that goes up and down."""
+    return math.inf if healthy(e) is None else beyond_own_fall(e, fork)
 
 
 def overshot(e: Evidence) -> Finding | None:
@@ -107,12 +131,11 @@ def strict_saddle(e: Evidence) -> Finding | None:
     )
     if not e.has_run:
         return None if g.verdict is Verdict.NOT_CRITICAL else Finding(Cause.STRICT_SADDLE, 0.95, reason)
-    if e.escape is None or not at_rest(e):
+    if e.escape is None or not accusable(e):
         return None
     strength = min(benefit(e, e.escape), beyond_own_fall(e, e.escape))
-    rivals = [e.smaller_lr]
+    rivals = [e.smaller_lr, e.larger_lr, e.full_step, e.gentle]
     if g.verdict is Verdict.NOT_CRITICAL:
-        rivals.append(e.larger_lr)
         strength = min(strength, MATERIAL * e.scale / max(g.gradient_decrease, 1e-300))
     for rival in rivals:
         # what another step length gives as well is not the saddle's doing
@@ -132,7 +155,7 @@ def flat_saddle(e: Evidence) -> Finding | None:
     g = e.geometry
     if g is None or g.downhill or g.verdict is not Verdict.DEGENERATE:
         return None
-    if e.descent is None or not e.descent.verified or not at_rest(e):
+    if e.descent is None or not e.descent.verified or not accusable(e):
         return None
     known = "the loss has a kink here" if g.kink else f"no curvature beyond ±{g.tolerance:.3g} leads down"
     reason = f"{known}, yet the loss is lower by {e.descent.decrease:.3g} within a distance of {e.descent.radius:.3g}"
@@ -146,10 +169,11 @@ def flat_saddle(e: Evidence) -> Finding | None:
 def local_minimum(e: Evidence) -> Finding | None:
     """A certified minimum above the stated target, or above what another start reaches."""
     g = e.geometry
-    if g is None or g.verdict is not Verdict.LOCAL_MINIMUM or g.at_lower_bound or not at_rest(e):
+    if g is None or not certified_minimum(e) or rests_at_bound(e) or not at_rest(e):
         return None
-    if e.smaller_lr is not None and benefit(e, e.smaller_lr) >= 1.0:
-        return None  # the run does not sit in the minimum, it hovers above it
+    anew = (e.fresh, e.gentle, e.normalised)
+    if any(benefit(e, fork) >= 1.0 for fork in e.tried if fork not in anew):
+        return None  # the run does not sit in the minimum: it hovers above it, or creeps along a valley towards it
     reason = f"every curvature is certified above {g.lambda_min[0]:.3g} at loss {g.loss:.4g}"
     if g.distance:
         reason += f", {g.distance:.3g} from where the run stands"
@@ -157,17 +181,39 @@ def local_minimum(e: Evidence) -> Finding | None:
     if target is not None:
         above = g.loss > target
         return Finding(Cause.LOCAL_MINIMUM, 0.95, f"{reason}, above the target {target:.4g}") if above else None
-    if e.restart is not None:
-        gain, least = g.loss - e.restart.loss, max(SUBSTANTIAL * e.scale, STANDARD_ERRORS * e.restart.error, 1e-300)
+    for other in (e.elsewhere, e.restart):
+        if other is None or other.broke:
+            continue
+        # a tenth of the whole, or a quarter of what can be learned where that is little
+        room = math.inf if e.level.baseline is None else max(e.level.baseline - other.loss, 0.0)
+        least = max(min(SUBSTANTIAL * e.scale, 0.25 * room), MATERIAL * e.scale, STANDARD_ERRORS * other.error, 1e-300)
+        gain = g.loss - other.loss
         if gain > least:
-            return Finding(Cause.LOCAL_MINIMUM, sure(gain / least), f"{reason}, and {helped(e.restart)}")
+            return Finding(Cause.LOCAL_MINIMUM, sure(gain / least), f"{reason}, and {helped(other)}")
     return None
 
 
-def rests_at_bound(e: Evidence) -> bool:
-    """Whether the loss is at its lower bound: that of the point, and that of the run, which may hover above it."""
+def certified_minimum(e: Evidence) -> bool:
+    """Whether every curvature is certified to be positive.
+
+    A curvature that is positive and yet counts as flat is one where no lower loss was found close by, either.
+    """
     g = e.geometry
-    return g is not None and g.at_lower_bound and e.level.loss - g.loss <= MATERIAL * e.scale
+    if g is None or g.verdict is Verdict.LOCAL_MINIMUM:
+        return g is not None
+    nothing_lower = e.descent is not None and not e.descent.verified
+    return g.verdict is Verdict.DEGENERATE and g.lambda_min[0] > 0.0 and not g.kink and nothing_lower
+
+
+def rests_at_bound(e: Evidence) -> bool:
+    """Whether the loss is at its lower bound, of the point and of the run, which may hover above it.
+
+    At a kink or a saddle of great curvature the tolerance of the point's verdict is no measure of the loss.
+    """
+    g, bound = e.geometry, e.level.lower_bound
+    if g is None or bound is None or not g.at_lower_bound:
+        return False
+    return max(e.level.loss, g.loss) - bound <= MATERIAL * e.scale
 
 
 def converged(e: Evidence) -> Finding | None:
@@ -185,24 +231,45 @@ def converged(e: Evidence) -> Finding | None:
 
 def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
     """No fork gains more than 1 % of the scale, none could well have, and the gradient promises less."""
-    tried = [f for f in (e.smaller_lr, e.larger_lr, e.larger_batch, e.escape, e.push, e.adaptive) if f is not None]
-    if not tried or (_no_better_than_a_constant(e) and g.verdict is not Verdict.LOCAL_MINIMUM):
+    # of noisy data, descent with curvature learns the noise, too
+    tried = [fork for fork in e.tried if fork is not e.newton or not e.stochastic]
+    if not tried or (_no_better_than_a_constant(e) and not _nothing_to_learn(e, g)):
         return None
-    material = max(MATERIAL * e.scale, 1e-300)
-    possible = max(fork.gain + fork.error for fork in tried) / material
-    best = max(possible / 3, g.gradient_decrease / material, *(benefit(e, fork) for fork in tried))
+    # a gain that is worth an action, or one of three times as much that its noise leaves open
+    others = [fork for fork in tried if fork is not e.full_step and not fork.broke]
+    possible = max((fork.gain + fork.error for fork in others), default=0.0) / worth(e)
+    best = max(possible / 3, g.gradient_decrease / worth(e), *(_doubt(e, fork) for fork in tried))
     if e.restart is not None:
         best = max(best, 0.5 * benefit(e, e.restart))
+    if e.elsewhere is not None and certified_minimum(e):
+        best = max(best, 0.5 * benefit(e, e.elsewhere))
     if best >= 1.0:
         return None
-    reason = f"the loss rests at {e.level.loss:.4g}, and none of {len(tried)} forks lowers it by {MATERIAL:.0%}"
+    least = WORTH if e.stochastic else MATERIAL
+    reason = f"the loss rests at {e.level.loss:.4g}, and none of {len(tried)} forks lowers it by {least:.0%}"
     return Finding(Cause.CONVERGED, min(1.0 - 0.5 * best**2, MOST_CONFIDENT), reason)
+
+
+def _doubt(e: Evidence, fork: Fork) -> float:
+    """How much a fork speaks against convergence: as much as it would accuse."""
+    found = benefit(e, fork)
+    if fork in (e.adaptive, e.layerwise, e.newton):
+        found = min(found, fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
+    return min(found, too_soon(e)) if fork is e.full_step else found
 
 
 def _no_better_than_a_constant(e: Evidence) -> bool:
     """The network has learned nothing that one constant answer does not give as well."""
     constant = e.level.baseline
     return constant is not None and constant > 0.0 and e.level.loss > (1.0 - MATERIAL) * constant
+
+
+def _nothing_to_learn(e: Evidence, g: Geometry) -> bool:
+    """A certified minimum, or another start, trained for long enough, that does not get below a constant either."""
+    if certified_minimum(e):
+        return True
+    r = e.restart
+    return r is not None and not r.broke and r.steps >= 600 and r.gain < worth(e)
 
 
 def _converged_point(e: Evidence, g: Geometry) -> Finding | None:
@@ -221,7 +288,7 @@ def _converged_point(e: Evidence, g: Geometry) -> Finding | None:
 RULES: list[Rule] = [
     not_finite,
     overshot,
-    progressing,
+    healthy,
     step_too_large,
     strict_saddle,
     flat_saddle,

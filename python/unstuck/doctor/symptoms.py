@@ -35,12 +35,14 @@ class BlockState:
         weight: ‖W‖.
         gradient: ‖∂L/∂W‖.
         identical: share of rows that equal another row to 1e-6 of their length.
+        untouched: share of entries whose gradient is exactly 0 on the examined samples.
     """
 
     name: str
     weight: float
     gradient: float
     identical: float
+    untouched: float = 0.0
 
     @property
     def relative(self) -> float:
@@ -53,11 +55,13 @@ class Features:
     """The columns of X.
 
     Attributes:
-        spread: largest standard deviation over the median one, constant columns left out.
-        offset: largest |mean| over the median standard deviation.
+        spread: largest standard deviation over the lower quartile, constant columns left out.
+        offset: largest |mean| over the lower quartile of the standard deviations.
         constant: columns that never change.
         columns: all columns.
         widest: the column of the largest standard deviation or mean.
+        duplicates: columns that equal an earlier one, or its negative, up to offset and scale.
+        condition: of the correlation matrix of the columns that change, duplicates left out; None for more than 512.
     """
 
     spread: float
@@ -65,6 +69,13 @@ class Features:
     constant: int
     columns: int
     widest: int
+    duplicates: int = 0
+    condition: float | None = None
+
+    @property
+    def worst(self) -> float:
+        """The larger of `spread` and `offset`."""
+        return max(self.spread, self.offset)
 
 
 @dataclass(frozen=True)
@@ -76,16 +87,31 @@ class StepSize:
         peak: the largest that the history holds, or that the schedule had.
         shrunk: median over parameters of the effective step now over that at the start, from accumulated squares; 1
             for rules that forget.
+        idle: share of the history's updates that were made at less than a twentieth of the largest rate.
+        moves: length of the longest of the next updates over the length of a fresh network's θ; None without a network.
+        jumps: the same of the first updates of a fresh network on large batches, so that noise has little part in it;
+            infinite where one is not finite.
+        onset: the run's first gradient norm over a fresh network's, both on a batch of the run's; None without a
+            history.
     """
 
     lr: float
     peak: float
     shrunk: float
+    idle: float = 1.0
+    moves: float | None = None
+    jumps: float | None = None
+    onset: float | None = None
 
     @property
     def left(self) -> float:
         """Share of the largest step that is left."""
         return self.shrunk * (self.lr / self.peak if self.peak > 0 else 1.0)
+
+    @property
+    def stride(self) -> float:
+        """`jumps`; 0 where they are not known."""
+        return self.jumps or 0.0
 
 
 @dataclass(frozen=True)
@@ -118,3 +144,63 @@ class Generalisation:
     validation: float
     best: float
     accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """How far every parameter may change, in units of itself and at random, before the training loss is high.
+
+    Attributes:
+        here: from θ.
+        elsewhere: from where a fresh start with smaller batches comes to; 0 if it broke.
+    """
+
+    here: float
+    elsewhere: float
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Classes of the samples.
+
+    Attributes:
+        classes: outputs of the network.
+        smallest: share of the rarest class; 0 where one does not occur.
+        largest: share of the most frequent one.
+    """
+
+    classes: int
+    smallest: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of the batches' gradients at θ.
+
+    Attributes:
+        batch_size: samples in a batch.
+        scale: the batch size at which noise and signal are equally large; infinite where no signal was found.
+        blocks: (name, ‖mean gradient‖ over the standard deviation of a batch's) for each block.
+    """
+
+    batch_size: int
+    scale: float
+    blocks: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class OneBatch:
+    """Whether the network can learn a few samples by heart from where it stands.
+
+    Attributes:
+        samples: how many.
+        before: their loss at θ.
+        after: their loss after `gradients` gradients of L-BFGS.
+        gradients: how many.
+    """
+
+    samples: int
+    before: float
+    after: float
+    gradients: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from .. import nn, optim
 from ..curvature.stability import steepest
 from ..network_landscape import NetworkLandscape
-from ..train import Trainer
+from ..train import Trainer, gradient_norm
 from .data import standardised
 from .forks import moved
 from .layers import examined_inputs, network_landscape
@@ -19,12 +20,19 @@ from .subject import Subject
 
 Array = NDArray[Any]
 
-ADAM_RATE = 1e-3
+ADAM_RATE, LAYER_RATE = 1e-3, 1e-2
+STRIDE = 0.02  # of a fresh network's θ: an update that any network bears
 
 
 def with_adam(fork: Trainer, lr: float = ADAM_RATE) -> Trainer:
     """The fork with Adam in place of its optimizer."""
     fork.opt = optim.Adam(lr=lr)
+    return fork
+
+
+def with_layerwise_rates(fork: Trainer, lr: float = LAYER_RATE) -> Trainer:
+    """The fork with LAMB in place of its optimizer: every block moves by a share of its own length."""
+    fork.opt = optim.LAMB(lr=lr)
     return fork
 
 
@@ -77,10 +85,10 @@ def revived(subject: Subject) -> Array | None:
     return theta if changed else None
 
 
-def fresh_theta(land: NetworkLandscape) -> Array:
-    """Weights of another start by He's rule (normalisations at 1 and 0), whatever the network's own initialiser."""
+def fresh_theta(land: NetworkLandscape, other: int = 1) -> Array:
+    """Weights of another start as torch's layers have (normalisations at 1 and 0), whatever the network's own were."""
     layers, shape = land.net.layers, land.net.input_shape
-    seed = land.net.seed + 1
+    seed = (land.net.seed + other) % 2**63
     return nn.Network(*map(_plain, layers), input_shape=shape, seed=seed, dtype=land.dtype, init="torch").theta.copy()
 
 
@@ -93,34 +101,39 @@ def _plain(layer: Any) -> Any:
 
 
 def on_standardised_features(fork: Trainer, subject: Subject) -> tuple[Trainer, Objective] | None:
-    """The same function of standardised columns, trained on with the same optimizer from its start.
+    """A fresh start on standardised columns with the same optimizer: the old weights would be saturated by them.
 
-    SGD gets half the rate that the curvature bears there: its own was bounded by the largest column.
+    SGD gets half the rate that the curvature bears there, and no more than moves a fresh network by a fiftieth: its
+    own was bounded by the largest column.
     """
     land = network_landscape(subject.land)
     made = None if land is None else standardised(land, subject.theta)
-    if made is None:
+    if land is None or made is None:
         return None
-    twin, theta = made
-    run, objective = _elsewhere(fork, subject, twin, theta)
+    fresh = fresh_theta(land)
+    run, objective = _elsewhere(fork, subject, made[0], fresh)
     if run.opt.rule == "SGD":
-        curvature = steepest(objective.hessian(theta))
-        run.opt.lr = 1.0 / curvature if curvature > 0.0 else run.opt.lr
+        start = run.theta.copy()
+        curvature = steepest(objective.hessian(start))
+        slope = gradient_norm(objective.gradient(start)[1])
+        bearable = 1.0 / curvature if curvature > 0.0 else math.inf
+        short = STRIDE * gradient_norm(fresh) / slope if slope > 0.0 else math.inf
+        run.opt.lr = min(bearable, max(short, float(run.opt.rate(fork.t))))
+        run.opt.lr = run.opt.lr if math.isfinite(run.opt.lr) else float(fork.opt.rate(fork.t))
     return run, objective
 
 
 def with_normalisation(fork: Trainer, subject: Subject) -> tuple[Trainer, Objective] | None:
-    """A fresh network with BatchNorm behind every hidden Linear; None where there is one already, or no place."""
+    """A fresh network with BatchNorm behind every hidden Linear and Conv2d; None with one already, or no place."""
     land = network_landscape(subject.land)
-    if land is None or any(
-        not isinstance(layer, (nn.Linear, nn.Flatten)) and layer.kind not in _SMOOTH for layer in land.net.layers
-    ):
+    if land is None or any(layer.kind not in _PLAIN for layer in land.net.layers):
         return None
     layers: list[Any] = []
     for i, layer in enumerate(land.net.layers):
         layers.append(_plain(layer))
-        if isinstance(layer, nn.Linear) and i < len(land.net.layers) - 1:
-            layers.append(nn.BatchNorm(layer.out_features))
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and i < len(land.net.layers) - 1:
+            width = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+            layers.append(nn.BatchNorm(width))
     net = nn.Network(*layers, input_shape=land.net.input_shape, seed=land.net.seed + 1, dtype=land.dtype)
     if len(layers) == len(land.net.layers) or (not fork.sampler.full and fork.batch_size < 8):
         return None
@@ -138,11 +151,14 @@ def with_normalisation(fork: Trainer, subject: Subject) -> tuple[Trainer, Object
     return _elsewhere(fork, subject, twin, net.theta.copy())
 
 
-_SMOOTH = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Tanh", "Sigmoid", "Softplus", "Identity")
+_PLAIN = (
+    *("Linear", "Conv2d", "Flatten", "MaxPool2d", "AvgPool2d", "Dropout"),
+    *("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Tanh", "Sigmoid", "Softplus", "Identity"),
+)
 
 
 def _elsewhere(fork: Trainer, subject: Subject, twin: NetworkLandscape, theta: Array) -> tuple[Trainer, Objective]:
     """A run on another landscape of the same samples, in the fork's order, and what it is judged by."""
     run = Trainer(twin, fork.opt.copy(), fork.batch_size, fork.seed, clip_norm=fork.clip_norm, theta=theta)
     run.sampler = fork.sampler.copy()
-    return run, Objective(twin, subject.objective.decay, subject.objective.sample)
+    return run, Objective(twin, subject.objective.decay, subject.objective.sample, subject.tally)

@@ -123,8 +123,22 @@ def has_stalled(losses: Array, whole: Trend, share: float = 0.3) -> bool:
 
 def still_lower(losses: Array) -> bool:
     """Whether the later half of a series lies below the earlier one: six block means each, by Welch's t above 2.5."""
-    length = len(losses) // BLOCKS
-    levels = np.asarray(losses[len(losses) - length * BLOCKS :], np.float64).reshape(BLOCKS, length).mean(axis=1)
-    early, late = levels[: BLOCKS // 2], levels[BLOCKS // 2 :]
-    spread = math.sqrt((early.var(ddof=1) + late.var(ddof=1)) / (BLOCKS // 2))
-    return float(early.mean() - late.mean()) > 2.5 * spread
+    levels = _blocks(losses, BLOCKS)
+    return _welch(levels[: BLOCKS // 2], levels[BLOCKS // 2 :]) > 2.5
+
+
+def shift_of(before: Array, after: Array) -> float | None:
+    """Welch's t of six block means each, positive where `after` lies lower; None for fewer than 12 losses."""
+    half = BLOCKS // 2
+    return None if min(len(before), len(after)) < BLOCKS else _welch(_blocks(before, half), _blocks(after, half))
+
+
+def _blocks(losses: Array, count: int) -> Array:
+    length = len(losses) // count
+    levels: Array = np.asarray(losses[len(losses) - length * count :], np.float64).reshape(count, length).mean(axis=1)
+    return levels
+
+
+def _welch(early: Array, late: Array) -> float:
+    spread = math.sqrt(early.var(ddof=1) / len(early) + late.var(ddof=1) / len(late))
+    return float(early.mean() - late.mean()) / max(spread, 1e-300)

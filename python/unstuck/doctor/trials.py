@@ -9,12 +9,13 @@ from ..train import Trainer
 from . import forks, treatments
 from .evidence import Evidence, Fork
 from .forks import Course
-from .inside import EXHAUSTED, HALF, RAISED, SCALES, VANISHED
+from .inside import EXHAUSTED, HALF, LONG_STRIDE, ONSET, RAISED, SCALES, VANISHED, signal_left
 from .layers import network_landscape
 from .objective import Objective
 from .subject import Subject
 
 Made = Trainer | tuple[Trainer, Objective] | None
+UNEQUAL = 300.0  # times: relative gradients that no one rate serves
 WORTH_A_TRY = 0.6  # of a rule's threshold: a trial may find what the symptom only hints at
 
 
@@ -56,6 +57,12 @@ def _fade(e: Evidence) -> float:
     return e.weights[0].relative / e.weights[-1].relative
 
 
+def _unequal(e: Evidence) -> float:
+    """The largest relative gradient of a weight over the smallest."""
+    sizes = [block.relative for block in e.weights or () if block.relative > 0.0]
+    return max(sizes) / min(sizes) if sizes else 1.0
+
+
 def _start_is_bad(e: Evidence) -> bool:
     level = e.level
     alike = max((block.identical for block in (e.weights or ())[:-1]), default=0.0)
@@ -63,8 +70,18 @@ def _start_is_bad(e: Evidence) -> bool:
     return alike >= HALF or raised
 
 
+def _exploded(e: Evidence) -> bool:
+    onset = None if e.steps is None else e.steps.onset
+    return onset is not None and onset > WORTH_A_TRY * ONSET
+
+
 def _blocked(e: Evidence) -> bool:
-    return _share(e, "saturated") > WORTH_A_TRY * HALF or _fade(e) < VANISHED / WORTH_A_TRY
+    fade = min(_fade(e), signal_left(e))
+    return _share(e, "saturated") > WORTH_A_TRY * HALF or fade < VANISHED / WORTH_A_TRY
+
+
+def _dies(e: Evidence) -> bool:
+    return _share(e, "dead") > WORTH_A_TRY * HALF
 
 
 def _fresh(fork: Trainer, subject: Subject, evidence: Evidence) -> Made:
@@ -72,16 +89,27 @@ def _fresh(fork: Trainer, subject: Subject, evidence: Evidence) -> Made:
     return None if land is None else forks.moved(fork, treatments.fresh_theta(land))
 
 
+def _soft(e: Evidence) -> float:
+    """The factor that makes the first updates of a fresh network a fiftieth of its weights."""
+    stride = 1.0 if e.steps is None else e.steps.jumps or e.steps.stride
+    return treatments.STRIDE / min(max(stride, treatments.STRIDE), 1e6)
+
+
+def _gentle(fork: Trainer, subject: Subject, evidence: Evidence) -> Made:
+    made = _fresh(fork, subject, evidence)
+    return None if made is None else forks.with_rate(fork, _soft(evidence))
+
+
 TRIALS = (
     Trial(
         "revived",
-        lambda e: _share(e, "dead") > WORTH_A_TRY * HALF,
+        _dies,
         lambda fork, subject, e: treatments.with_revived_units(fork, subject),
         lambda e: "fresh weights for the dead units",
     ),
     Trial(
         "standardised",
-        lambda e: e.features is not None and max(e.features.spread, e.features.offset) > WORTH_A_TRY * SCALES,
+        lambda e: e.features is not None and e.features.worst > WORTH_A_TRY * SCALES,
         lambda fork, subject, e: treatments.on_standardised_features(fork, subject),
         lambda e: "standardised features",
     ),
@@ -93,7 +121,7 @@ TRIALS = (
     ),
     Trial(
         "clipped",
-        lambda e: _fade(e) > 20.0,
+        lambda e: _fade(e) > 20.0 or _exploded(e),
         lambda fork, subject, e: treatments.with_clipping(fork, 1.0),
         lambda e: "gradients clipped to norm 1",
     ),
@@ -103,7 +131,24 @@ TRIALS = (
         lambda fork, subject, e: treatments.with_normalisation(fork, subject),
         lambda e: "a fresh network with BatchNorm behind every hidden layer",
     ),
-    Trial("fresh", lambda e: _blocked(e) or _start_is_bad(e), _fresh, lambda e: "fresh weights"),
+    Trial(
+        "gentle",
+        lambda e: e.steps is not None and e.steps.stride > WORTH_A_TRY * LONG_STRIDE,
+        _gentle,
+        lambda e: f"fresh weights and the learning rate multiplied by {_soft(e):.3g}",
+    ),
+    Trial(
+        "fresh",
+        lambda e: _blocked(e) or _start_is_bad(e) or _dies(e) or _exploded(e),
+        _fresh,
+        lambda e: "fresh weights",
+    ),
+    Trial(
+        "layerwise",
+        lambda e: e.stability is not None and e.stability.ratio > 0.03 and _unequal(e) > UNEQUAL,
+        lambda fork, subject, e: treatments.with_layerwise_rates(fork),
+        lambda e: f"LAMB with lr {treatments.LAYER_RATE:g}",
+    ),
     Trial(
         "adaptive",
         lambda e: e.stability is not None and e.stability.rule == "SGD" and e.stability.ratio > 0.03,

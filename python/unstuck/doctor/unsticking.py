@@ -20,12 +20,14 @@ from .causes import Cause
 from .diagnosis import Diagnosis
 from .evidence import Evidence, Fork
 from .forks import Course
-from .menu import Treatment, menu
-from .progress import benefit
-from .subject import Subject
+from .menu import menu
+from .objective import Objective, examined_samples
+from .progress import SUBSTANTIAL, benefit
+from .subject import MOST_SAMPLES, Clock, Subject
+from .treatment import Treatment
 
-BUDGET = 6.0  # seconds, half of them for the diagnosis
-MOST_TRIED = 6
+BUDGET = 6.0  # seconds, half of them for the diagnosis; nominal ones of work unless a budget is stated
+MOST_TRIED = 7
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,8 @@ def unstick(run: Trainer, budget: float | None = None) -> Outcome:
 
     Args:
         run: a Trainer; changed only by a verified treatment, which its history then names.
-        budget: seconds for everything, about; None: 6.
+        budget: seconds for everything, about. None: an amount of work instead, the same on a busy machine: about 6 s
+            of an idle core.
 
     Returns:
         An `Outcome`.
@@ -150,45 +153,58 @@ def unstick(run: Trainer, budget: float | None = None) -> Outcome:
 
     if not isinstance(run, Trainer):
         raise ArgumentTypeError(f"`run` must be a Trainer, got {type(run).__name__}")
-    seconds = BUDGET if budget is None else NON_NEGATIVE.check("budget", budget)
-    if seconds == 0.0:
+    if budget is not None and NON_NEGATIVE.check("budget", budget) == 0.0:
         raise ArgumentError("`budget` must be positive, got 0")
     began = time.perf_counter()
-    diagnosis = diagnose(run, budget=0.5 * seconds)
+    diagnosis = diagnose(run, budget=None if budget is None else 0.5 * budget)
     if diagnosis.healthy:
         return Outcome(diagnosis, (), None, time.perf_counter() - began)
-    left = max(0.3 * seconds, seconds - (time.perf_counter() - began))
+    left = 0.5 * BUDGET
+    if budget is not None:
+        left = max(0.3 * budget, budget - (time.perf_counter() - began))
     with np.errstate(all="ignore"):  # a treatment may overflow; then it has not helped
-        tried = _try_all(diagnosis, run, left)
-    best = _best(tried)
+        tried = _try_all(diagnosis, run, left, stated=budget is not None)
+    best = _best(tried, diagnosis.measured)
     if best is not None:
         best.treatment.apply(run)
     return Outcome(diagnosis, tuple(tried), best, time.perf_counter() - began)
 
 
-def _try_all(diagnosis: Diagnosis, run: Trainer, seconds: float) -> list[Attempt]:
+def _try_all(diagnosis: Diagnosis, run: Trainer, seconds: float, stated: bool) -> list[Attempt]:
     subject = Subject(run.land, run.theta, run, seconds)
+    clock = Clock(seconds, None if stated else subject.tally)
     candidates = menu(diagnosis, run)[:MOST_TRIED]
     if not candidates:
         return []
-    steps = forks.affordable_steps(subject, run.fork(), seconds / (len(candidates) + 3))
-    evidence, control = diagnosis.measured, forks.follow(subject, run.fork(), steps)
+    steps = forks.affordable_steps(subject, run.fork(), clock, seconds / (len(candidates) + 3))
+    judged = _judged_by(diagnosis, subject, run)
+    evidence, control = diagnosis.measured, forks.follow(subject, run.fork(), steps, judged)
     attempts = [
         Attempt(treatment, fork, None, _verified(diagnosis, evidence, fork, treatment))
         for treatment in candidates
-        if (fork := _fork(treatment, subject, run, control, None)) is not None
+        if (fork := _fork(treatment, subject, run, control, judged)) is not None
     ]
-    best = _best(attempts)
+    best = _best(attempts, evidence)
     if best is None or run.sampler.full:
         return attempts
-    other = forks.follow(subject, _reordered(run.fork()), steps)
-    again = _fork(best.treatment, subject, run, other, _reordered)
+    other = forks.follow(subject, _reordered(run.fork()), steps, judged)
+    again = _fork(best.treatment, subject, run, other, judged, reordered=True)
     sure = again is not None and _verified(diagnosis, evidence, again, best.treatment)
     attempts[attempts.index(best)] = Attempt(best.treatment, best.fork, again, sure)
     return attempts
 
 
-def _fork(treatment: Treatment, subject: Subject, run: Trainer, control: Course, change: object) -> Fork | None:
+def _judged_by(diagnosis: Diagnosis, subject: Subject, run: Trainer) -> Objective:
+    """The training objective; where new data are the trouble, the loss on those."""
+    if diagnosis.cause is not Cause.SHARP_MINIMUM or run.validation is None:
+        return subject.objective
+    new = run.validation.land
+    return Objective(new, 0.0, examined_samples(new.samples, MOST_SAMPLES), subject.tally)
+
+
+def _fork(
+    treatment: Treatment, subject: Subject, run: Trainer, control: Course, judged: Objective, reordered: bool = False
+) -> Fork | None:
     """The treated fork beside the control; None where the treatment cannot be done."""
     fork = run.fork()
     try:
@@ -196,9 +212,9 @@ def _fork(treatment: Treatment, subject: Subject, run: Trainer, control: Course,
             return None
     except UnstuckError:
         return None
-    if change is not None:
+    if reordered:
         _reordered(fork)
-    return forks.compare(subject, forks.follow(subject, fork, control.steps), control, treatment.text)
+    return forks.compare(subject, forks.follow(subject, fork, control.steps, judged), control, treatment.text)
 
 
 def _reordered(fork: Trainer) -> Trainer:
@@ -214,6 +230,10 @@ def _verified(diagnosis: Diagnosis, evidence: Evidence, fork: Fork, treatment: T
     return benefit(evidence, fork) >= 1.0 and math.isfinite(fork.loss)
 
 
-def _best(attempts: list[Attempt]) -> Attempt | None:
+def _best(attempts: list[Attempt], evidence: Evidence) -> Attempt | None:
+    """The first verified one that comes about as low as the lowest: the menu names what mends the cause first."""
     verified = [attempt for attempt in attempts if attempt.verified]
-    return min(verified, key=lambda attempt: attempt.fork.loss) if verified else None
+    if not verified:
+        return None
+    lowest = min(attempt.fork.loss for attempt in verified)
+    return next(attempt for attempt in verified if attempt.fork.loss <= lowest + SUBSTANTIAL * evidence.room)

@@ -36,6 +36,7 @@ TITLES = {
     Cause.BAD_INITIALISATION: "badly initialised",
     Cause.UNSCALED_FEATURES: "held up by features of different scales",
     Cause.EXHAUSTED_STEP: "the step has decayed to nothing",
+    Cause.SHARP_MINIMUM: "settled in a sharp minimum",
     Cause.NON_FINITE: "not finite",
     Cause.UNDECIDED: "undecided",
 }
@@ -54,7 +55,7 @@ DECISIVE: dict[Cause, tuple[str, ...]] = {
     Cause.DEAD_UNITS: ("units without slope",),
     Cause.SATURATED_UNITS: ("units without slope",),
     Cause.UNSCALED_FEATURES: ("scale of features",),
-    Cause.SHARP_MINIMUM: ("new data",),
+    Cause.SHARP_MINIMUM: ("sharpness", "new data"),
     Cause.STALE_STATISTICS: ("evaluation against training",),
     Cause.EXHAUSTED_STEP: ("step left",),
     Cause.NON_FINITE: ("update refused", "not finite"),
@@ -79,13 +80,17 @@ FORKS = {
     "escape": "beyond the saddle",
     "push": "off the flat place",
     "restart": "another start",
+    "elsewhere": "other starts",
     "adaptive": "Adam",
+    "layerwise": "LAMB",
+    "newton": "L-BFGS",
     "full_step": "the full step",
     "clipped": "clipped gradients",
     "revived": "dead units revived",
     "standardised": "standardised features",
     "normalised": "normalised",
     "fresh": "fresh weights",
+    "gentle": "fresh weights, gently",
 }
 
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 
-from ..number_text import apart
+from ..number_text import apart, number
 from ..report.facts import Fact
-from .evidence import Evidence
-from .symptoms import BlockState, Features, Generalisation, LayerState, Statistics, StepSize
+from .evidence import Evidence, Fork
+from .symptoms import (
+    BlockState,
+    Features,
+    Generalisation,
+    Labels,
+    LayerState,
+    Noise,
+    OneBatch,
+    Sharpness,
+    Statistics,
+    StepSize,
+)
 
 
 def inside_facts(e: Evidence) -> list[Fact]:
@@ -19,12 +31,20 @@ def inside_facts(e: Evidence) -> list[Fact]:
         found.append(_weights(e.weights))
     if e.features is not None:
         found.append(_features(e.features))
+    if e.labels is not None:
+        found.append(_labels(e.labels))
+    if e.noise is not None:
+        found.append(_noise(e.noise))
+    if e.one_batch is not None:
+        found.append(_one_batch(e.one_batch))
     if e.steps is not None:
         found.append(_steps(e.steps))
     if e.statistics is not None:
         found.append(_statistics(e.statistics))
     if e.generalisation is not None:
         found.append(_generalisation(e.generalisation))
+    if e.sharpness is not None and e.flatter is not None:
+        found.append(_sharpness(e.sharpness, e.flatter))
     return found
 
 
@@ -54,6 +74,10 @@ def _weights(weights: tuple[BlockState, ...]) -> Fact:
         f"Relative to the weights, the gradient is {first.relative:.3g} in {first.name} and {last.relative:.3g} in "
         f"{last.name}."
     )
+    idle = [block for block in weights if block.untouched > 0.0]
+    if idle:
+        most = max(idle, key=lambda block: block.untouched)
+        text += f" {most.untouched:.0%} of {most.name} never receive one."
     return Fact("gradient from last to first", value, "info", text, [asdict(x) for x in weights])
 
 
@@ -61,8 +85,10 @@ def _features(f: Features) -> Fact:
     worst = max(f.spread, f.offset)
     text = (
         f"Column {f.widest} of X is the largest of {f.columns}: its deviation or mean is {worst:.3g} times a typical "
-        f"deviation; {f.constant} columns never change."
+        f"deviation; {f.constant} columns never change, {f.duplicates} repeat another."
     )
+    if f.condition is not None:
+        text += f" The condition number of their correlations is {number(f.condition, 3)}."
     return Fact("scale of features", f"{worst:.3g}", "warn" if worst >= 20 else "info", text, asdict(f))
 
 
@@ -88,3 +114,40 @@ def _statistics(s: Statistics) -> Fact:
 def _generalisation(g: Generalisation) -> Fact:
     text = f"The loss is {g.training:.4g} on the training data and {g.validation:.4g} on new data (best: {g.best:.4g})."
     return Fact("new data", f"{g.validation:.4g}", "info", text, asdict(g))
+
+
+def _sharpness(s: Sharpness, flatter: Fork) -> Fact:
+    text = (
+        f"Every parameter may change by {s.here:.1%} of itself at random before the training loss is high; with "
+        f"{flatter.change}, where that comes to {number(flatter.loss)} instead of {number(flatter.control)}, by "
+        f"{s.elsewhere:.1%}."
+    )
+    bad = flatter.gain > 0 and s.elsewhere > 1.25 * s.here
+    return Fact(
+        "sharpness", f"{s.here:.1%}", "warn" if bad else "info", text, {**asdict(s), "flatter": asdict(flatter)}
+    )
+
+
+def _labels(x: Labels) -> Fact:
+    text = (
+        f"Of {x.classes} classes the rarest has {x.smallest:.2%} of the samples and the most frequent {x.largest:.2%}."
+    )
+    return Fact("classes", f"{x.smallest:.2%}", "warn" if x.smallest * x.classes < 0.1 else "info", text, asdict(x))
+
+
+def _noise(x: Noise) -> Fact:
+    name, least = min(x.blocks, key=lambda block: block[1], default=("", 0.0))
+    text = (
+        f"Noise and signal of a batch are equally large at {number(x.scale, 3)} samples, batches hold {x.batch_size}; "
+        f"the signal is weakest in {name}, {number(least, 2)} times the noise."
+    )
+    plain = {**asdict(x), "scale": x.scale if math.isfinite(x.scale) else None}
+    return Fact("noise of a batch", number(x.scale, 3), "info", text, plain)
+
+
+def _one_batch(x: OneBatch) -> Fact:
+    before, after = apart(x.before, x.after)
+    text = f"On {x.samples} samples alone, {x.gradients} gradients of L-BFGS bring their loss from {before} to {after}."
+    return Fact(
+        "few samples by heart", number(x.after), "warn" if x.after > 0.5 * x.before else "info", text, asdict(x)
+    )

@@ -1,0 +1,104 @@
+"""Descent with curvature: what L-BFGS reaches on the examined samples, from here and from other starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UnstuckError
+from ..train import Trainer
+from .evidence import Fork
+from .forks import Course
+from .layers import network_landscape
+from .objective import Objective
+from .subject import Clock, Subject
+from .symptoms import OneBatch
+from .treatments import fresh_theta
+
+Array = NDArray[Any]
+
+MEMORY = 20  # pairs that curvature is estimated from
+FEWEST, MOST = 30, 300  # gradients
+LINE_SEARCH = 1e-4  # seconds: what a gradient costs in SciPy beyond itself
+STARTS = 8
+ONE_BATCH, FEW_GRADIENTS = 32, 100
+
+
+def try_newton(subject: Subject, control: Course, clock: Clock, seconds: float) -> Fork | None:
+    """L-BFGS from θ, for at most as many gradients as the control has updates. Cost: `seconds`, about."""
+    most = int(min(max(_affordable(subject, clock, seconds), FEWEST), MOST, control.steps))
+    loss, used, _ = descend(subject.curved, subject.theta, most)
+    if subject.curved.samples != subject.objective.samples or not np.isfinite(loss):
+        return None
+    theirs = np.inf if control.broke else float(np.median(control.later))
+    return Fork(used, loss, theirs, 0.0, float(loss < theirs), f"{used} steps of L-BFGS on all data")
+
+
+def try_elsewhere(subject: Subject, run: Trainer, loss: float, clock: Clock, seconds: float) -> Fork | None:
+    """The lowest that L-BFGS reaches from several other starts. Cost: `seconds`, about."""
+    most = int(min(max(_affordable(subject, clock, seconds) / STARTS, FEWEST), MOST))
+    began, found = clock.elapsed, []
+    for i in range(STARTS):
+        if i > 1 and clock.elapsed - began > seconds:
+            break
+        found.append(descend(subject.curved, other_start(subject, i), most)[0])
+    best = min(found)
+    if not np.isfinite(best):
+        return None
+    change = f"the best of {len(found)} fresh starts and L-BFGS"
+    return Fork(most, best, loss, 0.0, float(best < loss), change)
+
+
+def other_start(subject: Subject, i: int) -> Array:
+    """Fresh weights of a network; of another surface a point around a share of θ, as far from it as θ is long."""
+    land = network_landscape(subject.land)
+    if land is not None:
+        return fresh_theta(land, 1 + i)
+    rng = np.random.default_rng(i)
+    d = rng.standard_normal(subject.land.n)
+    d *= max(1.0, float(np.linalg.norm(subject.theta))) / np.linalg.norm(d)
+    return np.asarray((1.0 - i / (STARTS - 1)) * subject.theta + d, dtype=subject.theta.dtype)
+
+
+def descend(objective: Objective, theta: Array, most: int) -> tuple[float, int, Array]:
+    """(the lowest loss that L-BFGS comes to, gradients used, where). It stops where its line search finds nothing."""
+    from scipy.optimize import minimize
+
+    lowest, place = np.inf, theta
+
+    def value(x: Array) -> tuple[float, Array]:
+        nonlocal lowest, place
+        at = x.astype(theta.dtype)
+        loss, gradient = objective.gradient(at)
+        if not (np.isfinite(loss) and np.isfinite(gradient).all()):
+            return 1e100, np.zeros_like(x)
+        if loss < lowest:
+            lowest, place = loss, at
+        return loss, gradient.astype(np.float64)
+
+    options = {"maxfun": most, "maxiter": most, "maxcor": MEMORY, "ftol": 0.0, "gtol": 0.0}
+    try:
+        used = minimize(value, theta.astype(np.float64), jac=True, method="L-BFGS-B", options=options).nfev
+    except UnstuckError:
+        return np.inf, 0, theta
+    return float(lowest), int(used), place
+
+
+def try_one_batch(subject: Subject) -> OneBatch | None:
+    """L-BFGS on at most 32 samples, from θ. Cost: at most 100 of their gradients; None without data."""
+    samples = subject.land.samples
+    if samples is None:
+        return None
+    few = np.sort(np.random.default_rng(0).choice(samples, min(samples, ONE_BATCH), replace=False)).astype(np.int64)
+    objective = Objective(subject.curved.land, 0.0, few, subject.tally)
+    before = float(objective.loss(subject.theta))
+    after, used, _ = descend(objective, subject.theta, FEW_GRADIENTS)
+    return OneBatch(len(few), before, min(before, after), used)
+
+
+def _affordable(subject: Subject, clock: Clock, seconds: float) -> float:
+    began = clock.elapsed
+    subject.curved.gradient(subject.theta)
+    return seconds / (max(clock.elapsed - began, 1e-7) + LINE_SEARCH)
