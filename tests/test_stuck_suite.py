@@ -94,6 +94,13 @@ def test_the_rule_of_truth(suite, loss, fall, stuck, healthy):
     assert (truth.stuck, truth.healthy) == (stuck, healthy)
 
 
+def test_nothing_is_stuck_where_its_twin_does_not_learn(suite):
+    assert not suite("truth").Truth(loss=2.5, fall=0.0, sound=2.4, constant=2.5).stuck
+    task, plan = suite("examine").find("xor", "correlated columns")  # no linear model learns XOR
+    run = plan.make(task, 0, 0.01)
+    assert not suite("truth").measure(task, plan, 0, 0.01, run).stuck
+
+
 def test_a_cure_that_leaves_the_run_stuck_disproves_the_fault(suite):
     Truth = suite("truth").Truth
     assert Truth(2.0, 0.0, 1.0, 2.5, cured=1.1).stuck
@@ -114,6 +121,19 @@ def test_truth_of_a_dead_and_a_sound_run(suite):
     task, sound = examine.find("wine", "Adam")
     truth = measure(task, sound, 0, 1.0, sound.make(task, 0, 1.0))
     assert truth.healthy and not truth.stuck and truth.fits(sound)
+
+
+def test_the_sparse_trap_is_sparse_and_alive(suite):
+    task, plan = suite("examine").find("digits", "sparse ReLU")
+    run = plan.make(task, 0, 1.0)
+    outputs = dict(run.land.net.activations(run.land.X))["1.ReLU"]
+    assert np.mean(outputs <= 0) > 0.7
+    assert np.mean((outputs <= 0).all(axis=0)) < 0.05
+
+
+def test_the_huge_input_trap_is_far_outside_the_unit_interval(suite):
+    task, plan = suite("examine").find("digits", "inputs far outside [-1, 1]")
+    assert np.abs(plan.set_up(task, 0, 1.0).land.X).max() > 5.0
 
 
 def test_minima_are_minima_and_higher_than_others(suite):
@@ -184,7 +204,7 @@ def test_better_and_worse(suite, control, treated, verdict):
 
 def test_a_repair_is_tried_beside_its_habits(suite):
     repair = suite("repair")
-    row = repair.attempt(("wine", "dead layer", 0, 30.0, 2.0))
+    row = repair.attempt(("wine", "dead layer", 0, 30.0, 2.0, False))
     assert row["verdict"] == "better" and row["reached"]
     assert set(row["habits"]) == set(repair.HABITS)
     assert row["habits"]["do nothing"]["verdict"] == "same"

@@ -23,10 +23,9 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="a word of the plans' names")
     parser.add_argument("--jobs", type=int, default=1, help="processes; seconds are those of a busy machine then")
     parser.add_argument("--quick", action="store_true", help="the first severity of each plan, on two tasks")
-    parser.add_argument(
-        "--json", type=Path, default=None, help="where all rows are written; FILEl holds them on the way"
-    )
-    parser.add_argument("--resume", action="store_true", help="take what FILEl holds as done")
+    parser.add_argument("--json", type=Path, default=None, help="gets all rows; FILEl.PART holds them on the way")
+    parser.add_argument("--equal", action="store_true", help="repair: habits get all the seconds that unstick took")
+    parser.add_argument("--resume", action="store_true", help="take what FILEl.PART holds as done")
     return parser.parse_args(arguments)
 
 
@@ -59,7 +58,7 @@ def _planted(part: str, options: argparse.Namespace) -> list[dict[str, object]]:
                 print(f"{a.task:26s} {a.plan:32s} {a.seed:5d} {a.severity:8g}  {a.said} {a.confidence:.2f}")
         print(f"\n{options.split} split\n{score.table(answers)}")
         return found
-    found = run_all(repair.attempt, repair.jobs_of(jobs), options.jobs, kept, options.resume)
+    found = run_all(repair.attempt, repair.jobs_of(jobs, options.equal), options.jobs, kept, options.resume)
     print(f"\n{options.split} split\n{repair.table(found)}")
     return found
 

@@ -4,8 +4,9 @@ B is the loss of the best constant answer, S(n) the lowest loss that a sound run
 10⁻³ or 3·10⁻³, batches of 32, the plan's twin) has had within n updates. A run of n updates began at A, stands at L,
 and trained on unchanged for another n (at least 100) falls by F; L and F are means over checkpoints. Then it is
 
-    stuck      if L − S(n) ≥ ¼(B − S(n)), and it is at rest: F < 2 % of L − S(n), or it is worse than knowing nothing
-               and not on its way: L − F > B, and F < 10 % of L − S(n) or L − F > A; or if the loss is not finite;
+    stuck      if the twin learns (B − S(n) ≥ ⅒B), and L − S(n) ≥ ¼(B − S(n)), and it is at rest: F < 2 % of L − S(n),
+               or it is worse than knowing nothing and not on its way: L − F > B, and F < 10 % of L − S(n) or
+               L − F > A; or if the loss is not finite;
     healthy    if it is finite and (L − S(n) ≤ ⅒(B − S(n)), or F ≥ 10 % of L − S(n) and L − F ≤ B).
 
 A planted fault that is not stuck by this rule, a healthy kind that is not healthy, and a fault whose cure leaves the
@@ -28,6 +29,7 @@ from bench.stuck.plan import Plan, Setup
 from bench.stuck.tasks import TASKS, Task
 
 MUCH_WORSE, AS_GOOD = 0.25, 0.1  # of B − S(n)
+LEARNS = 0.1  # of B
 AT_REST, UNDER_WAY = 0.02, 0.1  # of L − S(n)
 CHECKPOINTS = 20
 FEWEST = 100  # updates trained on
@@ -73,7 +75,8 @@ class Truth:
         later = self.loss - self.fall
         on_its_way = self.fall >= UNDER_WAY * self.gap and later <= self.start
         resting = self.fall < AT_REST * self.gap or (later > self.constant and not on_its_way)
-        return self.gap >= MUCH_WORSE * self.room and resting
+        learnable = self.room >= LEARNS * self.constant
+        return learnable and self.gap >= MUCH_WORSE * self.room and resting
 
     @property
     def healthy(self) -> bool:
