@@ -64,6 +64,9 @@ def test_stale_statistics_are_computed_again():
     assert found.applied is not None and found.applied.treatment.cause is us.Cause.STALE_STATISTICS
     assert np.array_equal(run.theta, theta)
     assert run.land.loss(run.theta) < 0.5 * before
+    run.fit(steps=300)  # and they follow from now on, in copies too
+    copy = run.fork().fit(steps=300)
+    assert max(run.land.loss(run.theta), copy.land.loss(copy.theta)) < 0.5 * before
 
 
 def test_a_treatment_that_fails_changes_nothing():

@@ -263,7 +263,8 @@ class Trainer(Updates):
         """An independent run from the same state on the same landscape, with an empty history.
 
         Training the fork moves its own θ and leaves this run, and a network's parameters, to the bit as they are.
-        It is validated only where the schedule is told of the validation.
+        It is validated only where the schedule is told of the validation, and watched only by what lasts, such as
+        running statistics that are computed again.
         """
         with self._exclusive.quick("fork"):
             twin = Trainer(
@@ -281,6 +282,7 @@ class Trainer(Updates):
             twin.average = None if self.average is None else self.average.copy()
             twin.history.begin_within(self.history, self.sampler.epoch)
             twin._forked_at, twin._seconds_per_step = self.t, self._seconds_per_step
+            twin.watchers = [watcher for watcher in self.watchers if getattr(watcher, "lasting", False)]
             return twin
 
     def save(self, path: str | Path) -> None:

@@ -136,7 +136,7 @@ def ill_conditioned(e: Evidence) -> Finding | None:
         return None
     room = max(e.stability.ratio / 0.05, 0.0)
     strength = _strength(e, fork, room)
-    for other in (e.smaller_lr, e.larger_batch):
+    for other in (e.smaller_lr, e.larger_batch, e.gentle):
         if other is not None and benefit(e, other) >= 1.0:
             strength *= 0.5  # then one rate could serve all, or noise is in the way
     used = f"{e.stability.ratio:.2g} of what the steepest direction bears"

@@ -15,8 +15,9 @@ from ..train import Trainer
 from . import forks, treatments
 from .causes import Cause
 from .diagnosis import Diagnosis
+from .following import FEWEST, StatisticsWatch
 from .layers import examined_inputs, network_landscape
-from .moving import look_at_steps, recompute
+from .moving import look_at_steps
 from .newton import MOST, STARTS, descend, other_start
 from .sharp import flatter_start
 from .starts import scaled_theta
@@ -298,14 +299,16 @@ class Kitchen:
         if land is None or not land.net.buffer_blocks:
             return None
         rows = land.X.shape[0]
+        watch = StatisticsWatch(max(FEWEST, self.run.sampler.steps_per_epoch))
 
         def act(run: Trainer) -> bool:
-            own = network_landscape(getattr(run.land, "_land", run.land))
-            if own is not None:
-                recompute(own, run.theta, np.arange(rows))
-            return own is not None
+            if not watch.recompute(run):
+                return False
+            run.watchers.append(watch)
+            return True
 
-        return Treatment(cause, "recompute the statistics", f"running statistics of all {rows} samples", act)
+        text = f"running statistics of all {rows} samples, now and every {watch.every} updates"
+        return Treatment(cause, "recompute the statistics", text, act)
 
 
 def _with_adam(run: Trainer) -> bool:

@@ -16,7 +16,9 @@ def menu(diagnosis: Diagnosis, run: Trainer) -> list[Treatment]:
     kitchen = Kitchen(diagnosis, run)
     wanted = [cause for cause, confidence in diagnosis.causes if confidence >= 0.05 and not cause.healthy]
     chosen: dict[str, Treatment] = {}
-    for cause in [*wanted, Cause.UNDECIDED]:
+    # what evaluation does not see is mended there, not by another way of training
+    general = [] if diagnosis.cause is Cause.STALE_STATISTICS else [Cause.UNDECIDED]
+    for cause in [*wanted, *general]:
         for name in MENU.get(cause, ()):
             treatment = kitchen.make(name, cause)
             if treatment is not None:

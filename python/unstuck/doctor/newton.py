@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,31 @@ ONE_BATCH, FEW_GRADIENTS = 32, 100
 
 
 def try_newton(subject: Subject, control: Course, clock: Clock, seconds: float) -> Fork | None:
-    """L-BFGS from θ, for at most as many gradients as the control has updates. Cost: `seconds`, about."""
+    """L-BFGS from θ, for at most as many gradients as the control has updates. Cost: `seconds`, about.
+
+    Descent with curvature also learns what is only noise of the samples. So it learns one half of them and is judged by
+    the lowest loss that it has on the other on its way, against the loss there of θ itself.
+    """
     most = int(min(max(_affordable(subject, clock, seconds), FEWEST), MOST, control.steps))
-    loss, used, _ = descend(subject.curved, subject.theta, most)
-    if subject.curved.samples != subject.objective.samples or not np.isfinite(loss):
+    samples, at = subject.curved.samples, np.asarray(subject.theta)
+    if samples is None or samples < 4:
+        theirs = np.inf if control.broke else float(np.median(control.later))
+        loss, used, _ = descend(subject.curved, at, most)
+    else:
+        known = np.arange(samples) if subject.curved.sample is None else subject.curved.sample
+        order = np.random.default_rng(0).permutation(known)
+        learned, kept = (
+            Objective(subject.curved.land, subject.curved.decay, np.sort(half).astype(np.int64), subject.tally)
+            for half in np.array_split(order, 2)
+        )
+        theirs = float(kept.loss(at))
+        seen = [theirs]
+        _, used, _ = descend(learned, at, most, lambda theta: seen.append(float(kept.loss(theta))))
+        loss = float(np.nanmin(seen))
+    if not np.isfinite(loss):
         return None
-    theirs = np.inf if control.broke else float(np.median(control.later))
-    return Fork(used, loss, theirs, 0.0, float(loss < theirs), f"{used} steps of L-BFGS on all data")
+    change = f"{used} gradients of L-BFGS" + ("" if samples is None else " (judged on samples that it does not learn)")
+    return Fork(used, loss, theirs, 0.0, float(loss < theirs), change)
 
 
 def try_elsewhere(subject: Subject, run: Trainer, loss: float, clock: Clock, seconds: float) -> Fork | None:
@@ -62,8 +81,13 @@ def other_start(subject: Subject, i: int) -> Array:
     return np.asarray((1.0 - i / (STARTS - 1)) * subject.theta + d, dtype=subject.theta.dtype)
 
 
-def descend(objective: Objective, theta: Array, most: int) -> tuple[float, int, Array]:
-    """(the lowest loss that L-BFGS comes to, gradients used, where). It stops where its line search finds nothing."""
+def descend(
+    objective: Objective, theta: Array, most: int, look: Callable[[Array], Any] | None = None
+) -> tuple[float, int, Array]:
+    """(the lowest loss that L-BFGS comes to, gradients used, where). It stops where its line search finds nothing.
+
+    `look` is called with every θ on the way.
+    """
     from scipy.optimize import minimize
 
     lowest, place = np.inf, theta
@@ -80,7 +104,9 @@ def descend(objective: Objective, theta: Array, most: int) -> tuple[float, int, 
 
     options = {"maxfun": most, "maxiter": most, "maxcor": MEMORY, "ftol": 0.0, "gtol": 0.0}
     try:
-        used = minimize(value, theta.astype(np.float64), jac=True, method="L-BFGS-B", options=options).nfev
+        callback = None if look is None else (lambda x: look(x.astype(theta.dtype)) and None)
+        start = theta.astype(np.float64)
+        used = minimize(value, start, jac=True, method="L-BFGS-B", options=options, callback=callback).nfev
     except UnstuckError:
         return np.inf, 0, theta
     return float(lowest), int(used), place

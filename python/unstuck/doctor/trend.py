@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def trend_of_levels(levels: Array, updates: int) -> Trend:
     """The trend of at least three equally spaced levels of the loss that span `updates` updates."""
     count = len(levels)
     place = np.arange(count) - (count - 1) / 2
-    first, second = np.triu_indices(count, 1)
+    first, second = _pairs(count)
     rises = levels[second] - levels[first]
     slope = float(np.median(rises / (second - first)))
     rest = levels - slope * place
@@ -96,10 +97,25 @@ def trend_of_levels(levels: Array, updates: int) -> Trend:
     )
 
 
+@lru_cache(maxsize=64)
+def _pairs(count: int) -> tuple[Array, Array]:
+    """All pairs i < j below `count`."""
+    first, second = np.triu_indices(count, 1)
+    return first, second
+
+
+@lru_cache(maxsize=64)
+def _parabolas(count: int) -> Array:
+    """An orthonormal basis (count, 3) of the parabolas over `count` equally spaced places."""
+    place = np.linspace(-1.0, 1.0, count)
+    basis: Array = np.linalg.qr(np.vander(place, min(3, count)))[0]
+    return basis
+
+
 def _inflation(levels: Array) -> float:
     """(1 + ρ)/(1 − ρ) with the first autocorrelation ρ of what a parabola leaves over: bends are not noise."""
-    place = np.linspace(-1.0, 1.0, len(levels))
-    rest = levels - np.polynomial.Polynomial.fit(place, levels, min(2, len(levels) - 1))(place)
+    basis = _parabolas(len(levels))
+    rest = levels - basis @ (basis.T @ levels)
     power = float(rest @ rest)
     if power == 0.0:
         return 1.0

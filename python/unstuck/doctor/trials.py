@@ -133,7 +133,10 @@ TRIALS = (
     ),
     Trial(
         "gentle",
-        lambda e: e.steps is not None and e.steps.stride > WORTH_A_TRY * LONG_STRIDE,
+        lambda e: (
+            e.steps is not None
+            and e.steps.stride > (2.0 * treatments.STRIDE if _dies(e) else WORTH_A_TRY * LONG_STRIDE)
+        ),
         _gentle,
         lambda e: f"fresh weights and the learning rate multiplied by {_soft(e):.3g}",
     ),

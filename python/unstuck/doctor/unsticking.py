@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -178,17 +178,19 @@ def _try_all(diagnosis: Diagnosis, run: Trainer, seconds: float, stated: bool) -
         return []
     steps = forks.affordable_steps(subject, run.fork(), clock, seconds / (len(candidates) + 3))
     judged = _judged_by(diagnosis, subject, run)
-    evidence, control = diagnosis.measured, forks.follow(subject, run.fork(), steps, judged)
+    untreated = run.fork()
+    evidence, control = diagnosis.measured, forks.follow(subject, untreated, steps, judged)
+    highest = _evaluation(subject, run, untreated)
     attempts = [
         Attempt(treatment, fork, None, _verified(diagnosis, evidence, fork, treatment))
         for treatment in candidates
-        if (fork := _fork(treatment, subject, run, control, judged)) is not None
+        if (fork := _fork(treatment, subject, run, control, judged, highest)) is not None
     ]
     best = _best(attempts, evidence)
     if best is None or run.sampler.full:
         return attempts
     other = forks.follow(subject, _reordered(run.fork()), steps, judged)
-    again = _fork(best.treatment, subject, run, other, judged, reordered=True)
+    again = _fork(best.treatment, subject, run, other, judged, highest, reordered=True)
     sure = again is not None and _verified(diagnosis, evidence, again, best.treatment)
     attempts[attempts.index(best)] = Attempt(best.treatment, best.fork, again, sure)
     return attempts
@@ -203,9 +205,15 @@ def _judged_by(diagnosis: Diagnosis, subject: Subject, run: Trainer) -> Objectiv
 
 
 def _fork(
-    treatment: Treatment, subject: Subject, run: Trainer, control: Course, judged: Objective, reordered: bool = False
+    treatment: Treatment,
+    subject: Subject,
+    run: Trainer,
+    control: Course,
+    judged: Objective,
+    highest: float,
+    reordered: bool = False,
 ) -> Fork | None:
-    """The treated fork beside the control; None where the treatment cannot be done."""
+    """The treated fork beside the control, whose loss in evaluation is `highest`; None where it cannot be treated."""
     fork = run.fork()
     try:
         if not treatment.act(fork):
@@ -214,7 +222,17 @@ def _fork(
         return None
     if reordered:
         _reordered(fork)
-    return forks.compare(subject, forks.follow(subject, fork, control.steps, judged), control, treatment.text)
+    found = forks.compare(subject, forks.follow(subject, fork, control.steps, judged), control, treatment.text)
+    # what training does not see must not become worse either
+    return found if _evaluation(subject, run, fork) <= highest else replace(found, broke=True)
+
+
+def _evaluation(subject: Subject, run: Trainer, fork: Trainer) -> float:
+    """The loss of a fork with its running statistics; −∞ without any."""
+    if subject.objective.land is run.land:
+        return -math.inf
+    loss = float(fork.land.loss(fork.theta, subject.objective.sample))
+    return loss if math.isfinite(loss) else math.inf
 
 
 def _reordered(fork: Trainer) -> Trainer:
