@@ -101,4 +101,5 @@ def test_steps_hold_no_more_than_the_first(held):
 
     steps()
     steps()
-    assert bytes_of(held, lambda: [steps() for _ in range(5)] and None)[0] < 4096
+    # a thread that joins late takes its scratch once; what every round takes is held on to
+    assert min(bytes_of(held, lambda: [steps() for _ in range(5)] and None)[0] for _ in range(3)) < 4096
