@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 
 import numpy as np
 import pytest
@@ -53,9 +54,15 @@ def problem(kind, norm, samples):
 
 
 def bytes_of(held, call):
-    before = held()
-    result = call()
-    return held() - before, result
+    """(bytes that the call's result holds, the result): the least of three calls, since Python's own tables grow, too."""
+    sizes = []
+    for _ in range(3):
+        result = None
+        gc.collect()
+        before = held()
+        result = call()
+        sizes.append(held() - before)
+    return min(sizes), result
 
 
 @pytest.mark.parametrize("norm", [False, True])
@@ -75,9 +82,7 @@ def test_a_product_takes_little_more_than_a_gradient(held, kind, norm):
         H @ theta
         return H
 
-    before = held()
-    kept = operator(1 << 30)
-    size = held() - before
+    size, kept = bytes_of(held, lambda: operator(1 << 30))
     assert kept.plan["primal_pass"] == "kept"
     assert size <= 1.02 * kept.plan["bytes"] + 100_000  # what the plan says
     if norm:  # a batch that is one function has no smaller pass to make anew
@@ -101,5 +106,4 @@ def test_steps_hold_no_more_than_the_first(held):
 
     steps()
     steps()
-    # a thread that joins late takes its scratch once; what every round takes is held on to
-    assert min(bytes_of(held, lambda: [steps() for _ in range(5)] and None)[0] for _ in range(3)) < 4096
+    assert bytes_of(held, lambda: [steps() for _ in range(5)] and None)[0] < 4096
