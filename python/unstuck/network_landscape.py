@@ -55,7 +55,7 @@ class NetworkLandscape:
             cut into chunks.
         l2: weight of the penalty, ≥ 0.
         sample_weight: (N,) non-negative numbers; the mean divides by their sum over the batch.
-        memory_budget: bytes that a Hessian operator may hold.
+        memory_budget: bytes that the passes of a Hessian operator may hold; its own copy of theta is not counted.
         spectral_penalty: weight λ ≥ 0 of λ/2·Σ σ(W)² (1705.10941), σ the largest singular value of every layer's
             weight as a matrix (outputs, everything else), of a parametrized one as the layer reads it. Value, gradient
             λσ·uvᵀ and curvature are exact: every evaluation finds σ, u and v anew by a converged Lanczos run. Where σ
