@@ -159,8 +159,20 @@ def test_memory_budget():
         np.testing.assert_allclose(result.values, values[:5], atol=1e-7)
         assert result.complete is True
     assert full.products <= tight.products
-    with pytest.raises(us.errors.BudgetError, match="dense matrix"):
+    with pytest.raises(us.errors.BudgetError, match=r"at least [\d,]+ bytes"):
         eigenpairs(np.eye(300), 5, memory_budget=100)
+
+
+@pytest.mark.parametrize("which", ["smallest", "largest"])
+@pytest.mark.parametrize(("n", "k"), [(300, 1), (300, 5), (500, 3), (40, 8)])
+def test_a_small_operator_whose_matrix_does_not_fit_is_searched(n, k, which):
+    values = np.linspace(-1, 1, n) ** 3
+    budget = n * (32 + 8 * (3 + 2 * k + 26))
+    found = eigenpairs(spectra.diagonal_operator(values), k, which, tolerance=1e-6, memory_budget=budget)
+    assert found.plan.form != "matrix"
+    assert found.plan.bytes <= budget
+    np.testing.assert_allclose(found.values, expected(values, k, which), atol=1e-6)
+    assert found.complete is True
 
 
 @pytest.mark.parametrize("which", ["smallest", "largest"])

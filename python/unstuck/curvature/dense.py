@@ -34,6 +34,11 @@ class DenseOperator(NamedTuple):
     asymmetry: float
 
 
+def matrix_bytes(n: int) -> int:
+    """Bytes that a matrix of n rows and the work space of its decomposition take."""
+    return 3 * 8 * n * n
+
+
 def dense_matrix(
     op: Any, memory_budget: int | None = None, progress: Callable[[int, int], object] | None = None
 ) -> DenseOperator:
@@ -56,7 +61,7 @@ def dense_matrix(
     n = operator.shape[0]
     if not 1 <= n <= EXACT_LIMIT:
         raise ArgumentError(f"`op` must have 1 to {EXACT_LIMIT} rows to be made a matrix, got {n}; use Lanczos instead")
-    needed = 3 * 8 * n * n
+    needed = matrix_bytes(n)
     if memory_budget is not None and needed > memory_budget:
         raise BudgetError(
             f"the dense matrix of {n} parameters needs {needed:,} bytes, `memory_budget` is {memory_budget:,}"

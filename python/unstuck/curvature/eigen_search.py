@@ -16,7 +16,7 @@ from ..certificate import certifier
 from ..errors import BudgetError, NonFiniteError
 from ..operators import HessianOperator
 from . import lanczos
-from .dense import dense_matrix
+from .dense import dense_matrix, matrix_bytes
 from .plan import FEWEST, Plan, basis_plan, three_vector_plan
 from .products import LARGEST_ASYMMETRY, lengths, refuse_asymmetric
 from .tall_blocks import combined, gram, orthonormalised, residual_norms
@@ -82,7 +82,7 @@ class Search:
         self.certificate: dict[str, Any] | None = None
         self.further_products: int | None = None
         self.trend: list[tuple[int, float]] = []  # (products, worst residual / limit)
-        self.plan = Plan("matrix", self.n, "float64", 3 * 8 * self.n**2, request.memory)
+        self.plan = Plan("matrix", self.n, "float64", matrix_bytes(self.n), request.memory)
 
     # ------------------------------------------------------------ what it may use
 
@@ -132,7 +132,7 @@ class Search:
 
     def dense(self) -> None:
         """All of the spectrum from a matrix."""
-        self.plan = Plan("matrix", self.n, "float64", 3 * 8 * self.n**2, self.request.memory)
+        self.plan = Plan("matrix", self.n, "float64", matrix_bytes(self.n), self.request.memory)
         progress = self.request.progress
         matrix, asymmetry = dense_matrix(self.op, self.request.memory, progress)
         self.norm = float(lengths(matrix).max())

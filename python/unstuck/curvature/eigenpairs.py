@@ -16,7 +16,7 @@ from ..operators import as_operator
 from ..progress import check_progress
 from ..ranges import NON_NEGATIVE, Count
 from ..real_array import real_array
-from .dense import ALWAYS_DENSE, EXACT_LIMIT
+from .dense import ALWAYS_DENSE, EXACT_LIMIT, matrix_bytes
 from .eigen_search import FAILURE, MOST_CYCLED, Request, Search
 from .plan import Plan, checked_budget
 
@@ -152,7 +152,7 @@ def eigenpairs(
 def _solve(search: Search, guesses: Array | None) -> bool:
     """Whether the k pairs converged."""
     n, k, limit = search.n, search.k, search.request.max_products
-    affordable = limit is None or limit >= n + k
+    affordable = (limit is None or limit >= n + k) and matrix_bytes(n) <= search.request.memory
     small = n <= ALWAYS_DENSE or (n <= EXACT_LIMIT and 8 * k >= n)
     if small and affordable and guesses is None:
         search.dense()

@@ -12,7 +12,7 @@ from .. import _core
 from ..errors import OperatorError
 from ..progress import Progress, check_progress
 from ..ranges import BELOW_ONE, NON_NEGATIVE, Count, Range
-from .dense import ALWAYS_DENSE
+from .dense import ALWAYS_DENSE, matrix_bytes
 from .estimate import Estimate, t_interval
 from .measure import ProbeMeasure, Share
 from .plan import checked_budget
@@ -84,8 +84,8 @@ def log_determinant(
     sure = BELOW_ONE.check("confidence", confidence)
     Count(0).check("seed", seed)
     check_progress(progress)
-    checked_budget(memory_budget)
-    if products.n <= ALWAYS_DENSE:
+    memory = checked_budget(memory_budget)
+    if products.n <= ALWAYS_DENSE and matrix_bytes(products.n) <= memory:
         return _of_all(all_eigenvalues(products, memory_budget, progress).values, mu, products)
 
     def enough(measure: ProbeMeasure) -> bool:

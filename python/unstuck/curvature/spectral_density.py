@@ -12,7 +12,7 @@ from ..errors import ArgumentError
 from ..progress import Progress, check_progress
 from ..ranges import BELOW_ONE, Count
 from ..real_array import real_array
-from .dense import ALWAYS_DENSE
+from .dense import ALWAYS_DENSE, matrix_bytes
 from .measure import Measure, Share
 from .plan import checked_budget
 from .probing import all_eigenvalues, default_probes, probe
@@ -193,8 +193,8 @@ def density(
     Count(0).check("seed", seed)
     sure = BELOW_ONE.check("confidence", confidence)
     check_progress(progress)
-    checked_budget(memory_budget)
-    if exact or (exact is None and products.n <= ALWAYS_DENSE):
+    memory = checked_budget(memory_budget)
+    if exact or (exact is None and products.n <= ALWAYS_DENSE and matrix_bytes(products.n) <= memory):
         known = all_eigenvalues(products, memory_budget, progress)
         return Density(*known.rule(), products.n, products.n, 0, products.done, True, sure, known)
     seen = probe(products, wanted, count, seed, memory_budget=memory_budget, progress=progress)
