@@ -108,9 +108,21 @@ def _examine_run(work: Examination, run: Trainer) -> None:
         return
     continuation, course = control
     work.learn(continuation=continuation)
+    if work.evidence.level.lower_bound is None and not work.subject.stochastic:
+        _look_at_curvature(work, run)  # or nothing says how small a fall is
     if rules.is_settled(work.evidence):
         return
-    _look_at_curvature(work, run)
+    if (rate := probes.rate_before_the_end(run, course.steps)) is not None:
+        # what ends soon is the schedule, which would hide whether anything else is wrong
+        work.subject.held = rate
+        held = work.measure("going on", probes.go_on, work.subject, run, work.clock, 0.12 * work.clock.seconds)
+        if held is not None:
+            continuation, course = held
+            work.learn(continuation=continuation, held=rate)
+            if rules.is_settled(work.evidence):
+                return
+    if work.point is None:
+        _look_at_curvature(work, run)
     if rules.rests_at_bound(work.evidence):
         return  # nothing can be lower
     _look_inside(work, run)

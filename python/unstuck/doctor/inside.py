@@ -24,6 +24,7 @@ from .progress import (
     helped,
     not_finite,
     sure,
+    worthless,
 )
 from .symptoms import BlockState, LayerState
 
@@ -68,10 +69,13 @@ def _finding(cause: Cause, strength: float, symptom: str, fork: Fork | None) -> 
 
 def step_too_small(e: Evidence) -> Finding | None:
     """The curvature bears a far larger rate, the gradient promises a fall, and a larger rate brings it."""
-    if e.larger_lr is None or e.geometry is None or e.stability is None:
+    if e.larger_lr is None or e.geometry is None or (e.stability is None and e.steps is None):
         return None
-    ratio = e.stability.ratio
+    ratio = 0.0 if e.stability is None else e.stability.ratio
     room = 0.1 / ratio if ratio > 0 else 3.0
+    if e.stability is None:  # of rules without a known limit, updates far shorter than any network bears say as much
+        moves = e.steps.moves if e.steps is not None else None
+        room = 3.0 if moves is None else min(SHORT_STRIDE / max(moves, 1e-300), 3.0)
     promise = 3.0  # at a critical point what helps is leaving it, not the length of the step
     if e.geometry.verdict is not Verdict.NOT_CRITICAL:
         promise = _promise(e) / max(MATERIAL * e.scale, 1e-300)
@@ -84,7 +88,11 @@ def step_too_small(e: Evidence) -> Finding | None:
     scaled = e.standardised
     if scaled is not None and e.features is not None and e.features.worst >= SCALES and benefit(e, scaled) >= 1.0:
         strength *= min(1.0, 0.6 * e.larger_lr.gain / scaled.gain)  # it is small because a column is large
-    symptom = f"the learning rate {e.stability.lr:.3g} uses {ratio:.2g} of what the curvature bears"
+    symptom = "the next updates are short"
+    if e.stability is not None:
+        symptom = f"the learning rate {e.stability.lr:.3g} uses {ratio:.2g} of what the curvature bears"
+    elif e.steps is not None and e.steps.moves is not None:
+        symptom = f"an update at lr {e.steps.lr:.3g} moves the weights by {e.steps.moves:.2g} of a fresh network's"
     return _finding(Cause.STEP_TOO_SMALL, strength, symptom, e.larger_lr)
 
 
@@ -120,8 +128,8 @@ def too_soon(e: Evidence) -> float:
 
 def noise_floor(e: Evidence) -> Finding | None:
     """A larger batch at the same rate helps about as much as a smaller rate: the noise undoes the gain."""
-    if not e.stochastic or e.larger_batch is None:
-        return None
+    if not e.stochastic or e.larger_batch is None or e.held is not None:
+        return None  # a schedule that goes down soon takes the noise along
     ratio = 0.0 if e.stability is None else e.stability.ratio
     stride = 0.0 if e.steps is None else e.steps.stride
     strength = _strength(e, e.larger_batch, min(0.8 / max(ratio, 1e-9), LONG_STRIDE / max(stride, 1e-9), 3.0))
@@ -156,6 +164,8 @@ def unscaled_features(e: Evidence) -> Finding | None:
     f = e.features
     strength = _strength(e, e.standardised, f.worst / SCALES)
     symptom = f"column {f.widest} of X is {f.worst:.3g} times as large as a typical one varies"
+    if f.size >= max(f.spread, f.offset):
+        symptom = f"the columns of X are {f.size:.3g} times larger or smaller than 1, which initial weights count on"
     return _finding(Cause.UNSCALED_FEATURES, strength, symptom, e.standardised)
 
 
@@ -199,8 +209,9 @@ def vanishing_gradient(e: Evidence) -> Finding | None:
         ratio = signal
         symptom = f"what the last hidden layer still tells samples apart by is {ratio:.2g} times that of the first"
     strength = _strength(e, fork, min(VANISHED / max(ratio, 1e-12), 3.0)) * _flaw_first(e)
-    if _onset(e) >= ONSET:
-        strength *= 0.6  # it exploded first, and has saturated the units
+    worst = _worst(e, lambda layer: layer.dead)
+    if _onset(e) >= ONSET or (worst is not None and worst.dead >= HALF):
+        strength *= 0.6  # it exploded first, and has saturated the units; or dead units let nothing through
     return _finding(Cause.VANISHING_GRADIENT, strength, symptom, fork)
 
 
@@ -243,12 +254,12 @@ def bad_initialisation(e: Evidence) -> Finding | None:
         if level.start is not None
         else ""
     )
-    return _finding(
-        Cause.BAD_INITIALISATION,
-        _strength(e, e.fresh, max(1.6 if flawed(e) else alike / 0.9, raised / RAISED)),
-        symptom,
-        e.fresh,
-    )
+    strength = _strength(e, e.fresh, max(1.6 if flawed(e) else alike / 0.9, raised / RAISED))
+    if flawed(e) and worthless(e) and accusable(e) and e.fresh.wins == 1.0:
+        # units that are one and have learned nothing: any fall that is certain will do
+        certain = e.fresh.gain / max(3.0 * e.fresh.error, 1e-300)
+        strength = max(strength, min(1.6, e.fresh.gain / max(MATERIAL * e.scale, 1e-300), certain))
+    return _finding(Cause.BAD_INITIALISATION, strength, symptom, e.fresh)
 
 
 def stale_statistics(e: Evidence) -> Finding | None:
@@ -275,7 +286,10 @@ def stale_statistics(e: Evidence) -> Finding | None:
 
 
 def _has_a_symptom(e: Evidence) -> bool:
-    """Whether features, layers or weights look like a more special cause of slow descent."""
+    """Whether features, layers, weights or the start look like a more special cause of slow descent."""
+    start, constant = e.level.start, e.level.baseline
+    if start is not None and constant and start >= RAISED * constant:
+        return True
     spread = 1.0 if e.features is None else e.features.worst
     idle = max((max(layer.dead, layer.saturated) for layer in e.layers or ()), default=0.0)
     ends = _ends(e)

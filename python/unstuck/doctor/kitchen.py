@@ -79,10 +79,10 @@ class Kitchen:
     def _start_gently(self, cause: Cause) -> Treatment | None:
         """Fresh weights, and the rate at which their first updates are a fiftieth of them."""
         land, steps = network_landscape(self.run.land), self.diagnosis.measured.steps
-        jumps = self._jumps(land) if steps is None else steps.jumps
-        if land is None or not jumps or jumps <= 2.0 * treatments.STRIDE:
+        factor = self._soft(land) if steps is None else steps.soft
+        if land is None or factor is None or factor >= 0.5:
             return None
-        theta, factor = treatments.fresh_theta(land), treatments.STRIDE / min(jumps, 1e6)
+        theta = treatments.fresh_theta(land)
         text = f"fresh weights and the learning rate multiplied by {factor:.3g}"
 
         def act(run: Trainer) -> bool:
@@ -91,8 +91,8 @@ class Kitchen:
 
         return Treatment(cause, "start again, gently", text, act)
 
-    def _jumps(self, land: NetworkLandscape | None) -> float | None:
-        return None if land is None else look_at_steps(self.subject, self.run).jumps
+    def _soft(self, land: NetworkLandscape | None) -> float | None:
+        return None if land is None else look_at_steps(self.subject, self.run).soft
 
     def _scaled(self, cause: Cause, adam: bool) -> Treatment | None:
         land = network_landscape(self.run.land)
@@ -129,8 +129,8 @@ class Kitchen:
         loss, used, theta = descend(self.subject.curved, start, MOST)
         if not np.isfinite(loss):
             return None
-        jumps = self._jumps(land) if steps is None else steps.jumps
-        factor = treatments.STRIDE / min(jumps, 1e6) if jumps and jumps > 2.0 * treatments.STRIDE else 1.0
+        soft = self._soft(land) if steps is None else steps.soft
+        factor = soft if soft is not None and soft < 0.5 else 1.0
         text = f"fresh weights and {used} steps of L-BFGS on {self.subject.curved.samples or 'all'} samples"
         text += f", then the learning rate multiplied by {factor:.3g}" if factor < 1.0 else ""
 

@@ -128,6 +128,9 @@ def facts(e: Evidence, blamed: Blame | None = None) -> list[Fact]:
         found.append(_trend(e.trend, e.stalled))
     if e.continuation is not None:
         found.append(_continuation(e.continuation))
+    if e.held is not None:
+        text = f"The schedule soon ends; copies keep the present learning rate {number(e.held, 3)} instead."
+        found.append(Fact("rate of the copies", number(e.held, 3), "info", text, e.held))
     if e.geometry is not None:
         found.append(_geometry(e.geometry))
     if blamed is not None:

@@ -82,10 +82,11 @@ def _weights(weights: tuple[BlockState, ...]) -> Fact:
 
 
 def _features(f: Features) -> Fact:
-    worst = max(f.spread, f.offset)
+    worst = f.worst
     text = (
-        f"Column {f.widest} of X is the largest of {f.columns}: its deviation or mean is {worst:.3g} times a typical "
-        f"deviation; {f.constant} columns never change, {f.duplicates} repeat another."
+        f"Column {f.widest} of X is the largest of {f.columns}: its deviation or mean is "
+        f"{max(f.spread, f.offset):.3g} times a typical deviation; a typical column is {f.size:.3g} times larger or "
+        f"smaller than 1; {f.constant} columns never change, {f.duplicates} repeat another."
     )
     if f.condition is not None:
         text += f" The condition number of their correlations is {number(f.condition, 3)}."

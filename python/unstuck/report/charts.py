@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Event = tuple[float, str]
+HIGHEST = 1e300
 _POINTS = 800
 # told apart without colour
 _STROKES: tuple[Any, ...] = (
@@ -272,6 +273,9 @@ def _value_axis(axes: Axes, values: ArrayLike) -> None:
     y = y[np.isfinite(y)]
     if not len(y):
         return
+    if y.max() > HIGHEST:  # room above it would leave float64
+        axes.set_ylim(top=HIGHEST)
+        y = np.minimum(y, HIGHEST)
     least = max(float(y.min()), 0.1 * float(np.quantile(y, 0.02)))  # one lucky batch does not stretch the axis
     if least > 0 and y.max() > 20 * least:
         axes.set_yscale("log")
@@ -312,8 +316,8 @@ def _sparse_symlog(axes: Axes, threshold: float, reach: float) -> None:
 
 def power_of_ten(value: float) -> str:
     """A power of ten as people write it, "−10⁻³"; other numbers in short."""
-    if value == 0:
-        return "0"
+    if value == 0 or not np.isfinite(value):
+        return "0" if value == 0 else "−∞" if value < 0 else "∞"
     exponent = round(float(np.log10(abs(value))))
     if not np.isclose(abs(value), 10.0**exponent, rtol=1e-9):
         return number(value, 3)
