@@ -105,6 +105,7 @@ def diagnose(
         history,
         blamed,
         work.subject.tally,
+        work.beyond,
     )
 
 

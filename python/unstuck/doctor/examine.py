@@ -42,6 +42,7 @@ class Examination:
         place: the point whose curvature is judged: θ, or the quiet point that a noisy run hovers around.
         point: the classification, once made.
         notes: probes that could not be made, and why.
+        beyond: a lower place close to a flat one, (n,); None where none was verified.
     """
 
     subject: Subject
@@ -50,6 +51,7 @@ class Examination:
     place: Array
     point: CriticalPoint | None = None
     notes: list[str] = field(default_factory=list)
+    beyond: Array | None = None
 
     def measure(self, what: str, probe: Callable[..., Result], *arguments: Any) -> Result | None:
         """The probe's answer with its cost booked; None, with a note, when it had to give up."""
@@ -227,4 +229,5 @@ def _leave_point(work: Examination, run: Trainer, steps: int, direction: Array |
     elif direction is not None and work.evidence.descent is not None:
         near, longest = work.evidence.descent.radius, 100.0 * cp.gate.radius
         start = far_along(subject.curved, place, near, longest, direction)
+        work.beyond = start
         work.learn(push=work.measure("push", probes.try_push, subject, run, rest, place, start))

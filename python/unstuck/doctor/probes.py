@@ -17,6 +17,7 @@ from . import forks
 from .baseline import constant_answer_loss
 from .evidence import Continuation, Fork, Level, Stability
 from .forks import Course
+from .newton import starts_around
 from .subject import Clock, Subject, distance
 from .symptoms import StepSize
 from .treatments import STRIDE
@@ -225,15 +226,11 @@ def try_restart(subject: Subject, run: Trainer, level: Level, clock: Clock, seco
     if theta is not None:
         change = "fresh weights and Adam with a learning rate of 0.001"
         return _from_elsewhere(subject, run, level, clock, seconds, (theta, optim.Adam(lr=1e-3), change))
-    rng, unit = np.random.default_rng(0), max(1.0, float(np.linalg.norm(subject.theta)))
-    trials = []
-    for away in (1.0, 2.0, 1.0, 2.0):
-        d = rng.standard_normal(subject.land.n)
-        d *= away * unit / np.linalg.norm(d)
-        change = f"a start at a distance of {away * unit:.3g} from here"
-        for sign in (1.0, -1.0):
-            start = np.asarray(subject.theta + sign * d, dtype=subject.theta.dtype)
-            trials.append(_from_elsewhere(subject, run, level, clock, seconds / 8, (start, run.opt.copy(), change)))
+    starts, trials = starts_around(subject.theta), []
+    for start in starts:
+        change = f"a start at a distance of {distance(start, subject.theta):.3g} from here"
+        share = seconds / len(starts)
+        trials.append(_from_elsewhere(subject, run, level, clock, share, (start, run.opt.copy(), change)))
     return min(trials, key=lambda fork: fork.loss)
 
 

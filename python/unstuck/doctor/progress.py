@@ -150,11 +150,15 @@ def stands(e: Evidence) -> bool:
 
 def freed(e: Evidence, fork: Fork) -> float:
     """How far a start beyond the place does better than one at it: at the end, or all the way where the run stands."""
-    strength = min(benefit(e, fork), beyond_own_fall(e, fork))
-    if not stands(e) or fork.broke or not fork.beside:
-        return strength
-    sooner = statistics.fmean(fork.beside) - statistics.fmean(fork.course[: len(fork.beside)])
-    return max(strength, min(0.5 * sooner / worth(e, fork), 3.0))
+    return max(min(benefit(e, fork), beyond_own_fall(e, fork)), sooner(e, fork))
+
+
+def sooner(e: Evidence, fork: Fork) -> float:
+    """How far a fork lies below its control on the mean of its way, where the run stands; else 0."""
+    if not stands(e) or fork.broke or len(fork.course) < len(fork.beside) or not fork.beside:
+        return 0.0
+    gain = statistics.fmean(fork.beside) - statistics.fmean(fork.course)
+    return min(0.5 * gain / worth(e, fork), 3.0) if fork.loss <= fork.control else 0.0
 
 
 def _watched(e: Evidence) -> bool:
