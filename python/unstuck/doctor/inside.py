@@ -150,9 +150,9 @@ def ill_conditioned(e: Evidence) -> Finding | None:
     used = f"{e.stability.ratio:.2g} of what the steepest direction bears"
     strength = min(strength, fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
     if _has_a_symptom(e) and any(
-        f is not None and benefit(e, f) >= 1.0 for f in (e.standardised, e.normalised, e.fresh)
+        f is not None and benefit(e, f) >= 1.0 for f in (e.standardised, e.normalised, e.fresh, e.gentle)
     ):
-        strength *= 0.6  # which says more
+        strength = min(0.6 * strength, 1.1)  # which says more
     symptom = f"the learning rate {e.stability.lr:.3g} already uses {used}"
     return _finding(Cause.ILL_CONDITIONED, strength, symptom, fork)
 
@@ -169,10 +169,17 @@ def unscaled_features(e: Evidence) -> Finding | None:
     return _finding(Cause.UNSCALED_FEATURES, strength, symptom, e.standardised)
 
 
+def _anew(e: Evidence, fork: Fork | None) -> Fork | None:
+    """The fork; another start with Adam where that did not help and the run has learned too little to lose."""
+    if (fork is not None and benefit(e, fork) >= 1.0) or e.restart is None or e.level.baseline is None:
+        return fork
+    return e.restart if e.level.baseline - e.level.loss < WORTH * e.room else fork
+
+
 def dead_units(e: Evidence) -> Finding | None:
     """Half a layer or more is 0 on all data, and reviving its units, or all, helps."""
     worst = _worst(e, lambda layer: layer.dead)
-    fork = _better(e.revived, e.fresh, e.gentle)
+    fork = _anew(e, _better(e.revived, e.fresh, e.gentle))
     if worst is None:
         return None
     symptom = f"{worst.dead:.0%} of {worst.name}'s units are 0 on all data"
@@ -182,11 +189,11 @@ def dead_units(e: Evidence) -> Finding | None:
 def saturated_units(e: Evidence) -> Finding | None:
     """Half a layer or more is on the flat part of its activation, and normalising it or starting again helps."""
     worst = _worst(e, lambda layer: layer.saturated)
-    fork = _better(e.normalised, e.fresh, e.gentle)
+    fork = _anew(e, _better(e.normalised, e.fresh, e.gentle))
     if worst is None:
         return None
     symptom = f"{worst.saturated:.0%} of {worst.name}'s units are flat on nearly all data"
-    strength = _strength(e, fork, worst.saturated / HALF) * _flaw_first(e)
+    strength = _strength(e, fork, worst.saturated / HALF) * _flaw_first(e) * (0.8 if _risen(e) else 1.0)
     return _finding(Cause.SATURATED_UNITS, strength, symptom, fork)
 
 
@@ -210,9 +217,14 @@ def vanishing_gradient(e: Evidence) -> Finding | None:
         symptom = f"what the last hidden layer still tells samples apart by is {ratio:.2g} times that of the first"
     strength = _strength(e, fork, min(VANISHED / max(ratio, 1e-12), 3.0)) * _flaw_first(e)
     worst = _worst(e, lambda layer: layer.dead)
-    if _onset(e) >= ONSET or (worst is not None and worst.dead >= HALF):
+    if _onset(e) >= ONSET or _risen(e) or (worst is not None and worst.dead >= HALF):
         strength *= 0.6  # it exploded first, and has saturated the units; or dead units let nothing through
     return _finding(Cause.VANISHING_GRADIENT, strength, symptom, fork)
+
+
+def _risen(e: Evidence) -> bool:
+    """Whether the loss stands far above its start and a constant answer: updates took it there."""
+    return e.reference is not None and e.level.loss > e.reference + SUBSTANTIAL * e.room
 
 
 def _onset(e: Evidence) -> float:
@@ -255,11 +267,15 @@ def bad_initialisation(e: Evidence) -> Finding | None:
         else ""
     )
     strength = _strength(e, e.fresh, max(1.6 if flawed(e) else alike / 0.9, raised / RAISED))
-    if flawed(e) and worthless(e) and accusable(e) and e.fresh.wins == 1.0:
+    fork = e.fresh
+    if flawed(e) and worthless(e) and accusable(e):
         # units that are one and have learned nothing: any fall that is certain will do
-        certain = e.fresh.gain / max(3.0 * e.fresh.error, 1e-300)
-        strength = max(strength, min(1.6, e.fresh.gain / max(MATERIAL * e.scale, 1e-300), certain))
-    return _finding(Cause.BAD_INITIALISATION, strength, symptom, e.fresh)
+        others = [f for f in (e.fresh, e.escape, e.restart) if f is not None and not f.broke and f.wins == 1.0]
+        other = max(others, key=lambda f: f.gain, default=e.fresh)
+        certain = other.gain / max(3.0 * other.error, 1e-300)
+        certain = min(1.6, other.gain / max(MATERIAL * e.scale, 1e-300), certain) if others else 0.0
+        strength, fork = (certain, other) if certain > strength else (strength, fork)
+    return _finding(Cause.BAD_INITIALISATION, strength, symptom, fork)
 
 
 def stale_statistics(e: Evidence) -> Finding | None:
@@ -286,7 +302,9 @@ def stale_statistics(e: Evidence) -> Finding | None:
 
 
 def _has_a_symptom(e: Evidence) -> bool:
-    """Whether features, layers, weights or the start look like a more special cause of slow descent."""
+    """Whether features, layers, weights, the start or the rate look like a more special cause of slow descent."""
+    if e.steps is not None and e.steps.stride >= LONG_STRIDE:
+        return True
     start, constant = e.level.start, e.level.baseline
     if start is not None and constant and start >= RAISED * constant:
         return True

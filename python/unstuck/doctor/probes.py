@@ -166,16 +166,19 @@ def try_larger_lr(
 ) -> Fork | None:
     """A quarter of what curvature bears, or ten times the rate, and no more than moves the weights by a fiftieth.
 
-    Cost: as the control; None if that is hardly more.
+    A tenth of that where it does not help. Cost: as the control, or twice; None if it is hardly more than now.
     """
     length = STRIDE / steps.moves if steps is not None and steps.moves else None
     factor = 10.0 if length is None else length  # where the curvature that it bears is not known
     if ratio is not None and ratio > 0.0:
         factor = 0.25 / ratio if length is None else min(0.25 / ratio, length)
-    if factor < 2.0:
-        return None
-    course = forks.follow(subject, forks.with_rate(subject.fork(run), factor), control.steps)
-    return forks.compare(subject, course, control, f"the learning rate multiplied by {factor:.3g}")
+    tried: list[Fork] = []
+    for share in (1.0, 0.1):  # a fiftieth at every update is too much for rules whose updates are all of one length
+        if factor * share < 2.0 or (tried and not tried[0].broke and tried[0].gain > 0.0):
+            break
+        course = forks.follow(subject, forks.with_rate(subject.fork(run), factor * share), control.steps)
+        tried.append(forks.compare(subject, course, control, f"the learning rate multiplied by {factor * share:.3g}"))
+    return min(tried, key=lambda fork: (fork.broke, fork.loss), default=None)
 
 
 def try_larger_batch(subject: Subject, run: Trainer, control: Course) -> Fork:

@@ -219,10 +219,9 @@ def beyond_own_fall(e: Evidence, fork: Fork) -> float:
             return fork.gain / max(way, SUBSTANTIAL * e.room)
         times = OUTDONE if crawls(e) else 1.5
         return min(fork.gain / max(times * c.fall, 1e-300), fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
-    # of a loss that goes up and down, the one that happened to be the last says nothing: only the mean of many can fall
-    wanders = c.shift is not None and c.shift < WANDERS and e.updates >= LEARNED_NOTHING
-    half = len(c.losses) // 2
-    own = 2.0 * c.scatter / math.sqrt(half) if wanders else c.losses[0] - c.later + c.scatter
+    if c.shift is not None and c.shift < WANDERS and e.updates >= LEARNED_NOTHING:
+        return math.inf  # of a loss that goes up and down, the one that happened to be the last says nothing
+    own = c.losses[0] - c.later + c.scatter
     return fork.gain / (1.5 * own) if own > 0 else math.inf
 
 

@@ -237,7 +237,8 @@ def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
     """No fork gains more than 1 % of the scale, none could well have, and the gradient promises less."""
     # of noisy data, descent with curvature learns the noise, too
     tried = [fork for fork in e.tried if fork is not e.newton or not e.stochastic]
-    if not tried or (_no_better_than_a_constant(e) and (flawed(e) or not _nothing_to_learn(e, g))):
+    nothing = certified_minimum(e) if flawed(e) else _nothing_to_learn(e, g)
+    if not tried or (_no_better_than_a_constant(e) and not nothing):
         return None
     # a gain that is worth an action, or one of three times as much that its noise leaves open
     others = [fork for fork in tried if fork is not e.full_step and not fork.broke]
