@@ -16,6 +16,7 @@ from .symptoms import (
     Noise,
     OneBatch,
     Sharpness,
+    Shuffled,
     Statistics,
     StepSize,
 )
@@ -252,6 +253,7 @@ class Evidence:
         labels: how often each class occurs.
         noise: how much of a batch's gradient is signal.
         one_batch: whether a few samples can be learned by heart.
+        shuffled: what the inputs say about the targets, against shuffled ones; where little has been learned.
         steps: how much the optimizer still moves.
         statistics: running statistics against those of the data.
         generalisation: new data against the training data.
@@ -295,6 +297,7 @@ class Evidence:
     labels: Labels | None = None
     noise: Noise | None = None
     one_batch: OneBatch | None = None
+    shuffled: Shuffled | None = None
     steps: StepSize | None = None
     statistics: Statistics | None = None
     generalisation: Generalisation | None = None

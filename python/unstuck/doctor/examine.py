@@ -24,6 +24,7 @@ from .moving import look_at_statistics, look_at_steps, look_at_validation
 from .newton import try_elsewhere, try_newton, try_one_batch
 from .noise import look_at_noise
 from .sharp import look_for_flatter
+from .shuffled import compare_with_shuffled
 from .subject import Clock, Subject, distance
 from .trials import TRIALS, make_trial
 
@@ -155,6 +156,8 @@ def _look_inside(work: Examination, run: Trainer) -> None:
         one_batch=work.measure("one batch", try_one_batch, subject),
         steps=work.measure("step size", look_at_steps, subject, run),
     )
+    if rules.knows_little(work.evidence):
+        work.learn(shuffled=work.measure("shuffled targets", compare_with_shuffled, subject))
 
 
 def _look_at_curvature(work: Examination, run: Trainer | None) -> None:

@@ -174,7 +174,7 @@ def try_larger_lr(
         factor = 0.25 / ratio if length is None else min(0.25 / ratio, length)
     tried: list[Fork] = []
     for share in (1.0, 0.1):  # a fiftieth at every update is too much for rules whose updates are all of one length
-        if factor * share < 2.0 or (tried and not tried[0].broke and tried[0].gain > 0.0):
+        if factor * share < 2.0 or (tried and not tried[0].broke and tried[0].gain > 3.0 * tried[0].error):
             break
         course = forks.follow(subject, forks.with_rate(subject.fork(run), factor * share), control.steps)
         tried.append(forks.compare(subject, course, control, f"the learning rate multiplied by {factor * share:.3g}"))

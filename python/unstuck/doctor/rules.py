@@ -15,6 +15,7 @@ from .causes import Cause
 from .evidence import Evidence, Fork, Geometry, Stability
 from .inside import INSIDE, LONG_STRIDE, explains, step_too_small, too_soon
 from .progress import (
+    LEARNED_NOTHING,
     MATERIAL,
     MOST_CONFIDENT,
     STANDARD_ERRORS,
@@ -37,7 +38,17 @@ from .progress import (
     worthless,
 )
 
-__all__ = ["RULES", "Finding", "Rule", "benefits", "is_settled", "judge", "not_finite", "rests_at_bound"]
+__all__ = [
+    "RULES",
+    "Finding",
+    "Rule",
+    "benefits",
+    "is_settled",
+    "judge",
+    "knows_little",
+    "not_finite",
+    "rests_at_bound",
+]
 
 BEYOND_DOUBT = 0.95
 Rule = Callable[[Evidence], Finding | None]
@@ -136,8 +147,10 @@ def strict_saddle(e: Evidence) -> Finding | None:
     if e.escape is None or not math.isfinite(e.escape.control) or not (accusable(e) or stands(e)):
         return None
     strength = freed(e, e.escape)
-    # at a critical point a longer step only leaves it sooner
     longer = e.larger_lr if step_too_small(e) is not None else None
+    if longer is None and e.larger_lr is not None and benefit(e, e.larger_lr) >= 1.0:
+        # at a critical point a longer step only leaves it sooner; one that gains far more is another matter
+        strength = min(strength, 1.5 * e.escape.gain / e.larger_lr.gain)
     rivals = [e.smaller_lr, longer, e.full_step, e.gentle]
     if g.verdict is Verdict.NOT_CRITICAL:
         strength = min(strength, MATERIAL * e.scale / max(g.gradient_decrease, 1e-300))
@@ -264,6 +277,12 @@ def _doubt(e: Evidence, fork: Fork) -> float:
     if fork in (e.adaptive, e.layerwise, e.newton):
         found = min(found, fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
     return min(found, too_soon(e)) if fork is e.full_step else found
+
+
+def knows_little(e: Evidence) -> bool:
+    """Whether a run that had time to has learned less than a twentieth of what a constant answer leaves."""
+    constant = e.level.baseline
+    return constant is not None and e.updates >= LEARNED_NOTHING and e.level.loss > constant - WORTH * e.room
 
 
 def _no_better_than_a_constant(e: Evidence) -> bool:

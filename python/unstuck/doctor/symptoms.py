@@ -179,6 +179,21 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class Shuffled:
+    """What a fresh network learns of unseen samples, with their targets as they are and in another order.
+
+    Attributes:
+        samples: half of which were learned, half judged.
+        given: lowest loss on the judged half.
+        shuffled: the same with shuffled targets, about that of a constant answer.
+    """
+
+    samples: int
+    given: float
+    shuffled: float
+
+
+@dataclass(frozen=True)
 class Noise:
     """Noise of the batches' gradients at θ.
 

@@ -17,6 +17,7 @@ from .symptoms import (
     Noise,
     OneBatch,
     Sharpness,
+    Shuffled,
     Statistics,
     StepSize,
 )
@@ -37,6 +38,8 @@ def inside_facts(e: Evidence) -> list[Fact]:
         found.append(_noise(e.noise))
     if e.one_batch is not None:
         found.append(_one_batch(e.one_batch))
+    if e.shuffled is not None:
+        found.append(_shuffled(e.shuffled))
     if e.steps is not None:
         found.append(_steps(e.steps))
     if e.statistics is not None:
@@ -144,6 +147,18 @@ def _noise(x: Noise) -> Fact:
     )
     plain = {**asdict(x), "scale": x.scale if math.isfinite(x.scale) else None}
     return Fact("noise of a batch", number(x.scale, 3), "info", text, plain)
+
+
+def _shuffled(x: Shuffled) -> Fact:
+    given, shuffled = apart(x.given, x.shuffled)
+    learned = x.given < 0.95 * x.shuffled
+    told = "tell something" if learned else "hardly tell anything"
+    text = (
+        f"Of samples that it does not learn, a fresh network brings the loss to {given}, and with shuffled targets to "
+        f"{shuffled}: the inputs {told} about the targets."
+    )
+    text += "" if learned else " Do they belong together?"
+    return Fact("against shuffled targets", given, "info" if learned else "warn", text, asdict(x))
 
 
 def _one_batch(x: OneBatch) -> Fact:
