@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def diagnose(
     *,
     budget: float | None = None,
     target: float | None = None,
-    rules: Sequence[Rule] = (),
+    rules: Iterable[Rule] = (),
 ) -> Diagnosis:
     """Why does this run not get better, or does it?
 
@@ -70,6 +70,7 @@ def diagnose(
     Raises:
         ArgumentError: no point is given, or `budget` is not positive.
         ArgumentTypeError: `subject` is neither a run nor a landscape, or a rule is no function that returns a Finding.
+        BusyError: another thread is training the run.
 
     Guarantee: the run and the landscape are left as they were, to the bit. Without a `budget` the same run has the
     same diagnosis every time; of a landscape whose calls take longer than 0.1 ms only the order of magnitude of
@@ -81,15 +82,18 @@ def diagnose(
         raise ArgumentError("`theta` belongs to a landscape; a run is examined where it stands")
     if budget is not None and NON_NEGATIVE.check("budget", budget) == 0.0:
         raise ArgumentError("`budget` must be positive, got 0")
-    if target is not None and not np.isfinite(target):
-        raise ArgumentError(f"`target` must be finite, got {target}")
+    if target is not None:
+        target = _finite("target", target)
+    own = _own_rules(rules)
+    if run is not None:
+        run.state()  # refused while another thread trains it
     point = theta if theta is not None else run.theta if run is not None else land.theta
     if point is None:
         raise ArgumentError("`theta` must be given: the landscape has no current point")
     # overflow on the way to a verdict is evidence, not an accident
     with np.errstate(all="ignore"):
         work = examine(*_prepared(land, point, run, budget), target)
-        findings, blamed = tuple(judge(work.evidence, [*RULES, *map(_checked, rules)])), _blame(work)
+        findings, blamed = tuple(judge(work.evidence, [*RULES, *own])), _blame(work)
     history = None if run is None else _history(run)
     return Diagnosis(
         findings,
@@ -101,7 +105,16 @@ def diagnose(
         history,
         blamed,
         work.subject.tally,
+        work.beyond,
     )
+
+
+def _finite(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise ArgumentTypeError(f"`{name}` must be a number, got {type(value).__name__}")
+    if not np.isfinite(value):
+        raise ArgumentError(f"`{name}` must be finite, got {value}")
+    return float(value)
 
 
 def _prepared(land: Landscape, point: Any, run: Trainer | None, budget: float | None) -> tuple[Subject, Clock]:
@@ -115,6 +128,15 @@ def _prepared(land: Landscape, point: Any, run: Trainer | None, budget: float | 
     return subject, Clock(seconds, subject.tally)
 
 
+def _own_rules(rules: Iterable[Rule]) -> list[Rule]:
+    try:
+        return [_checked(rule) for rule in rules]
+    except TypeError as error:
+        if isinstance(error, ArgumentTypeError):
+            raise
+        raise ArgumentTypeError(f"`rules` must be a list of functions, got {type(rules).__name__}") from error
+
+
 def _checked(rule: Rule) -> Rule:
     """The rule, with what it returns looked at."""
     if not callable(rule):
@@ -124,8 +146,15 @@ def _checked(rule: Rule) -> Rule:
         found = rule(evidence)
         if found is not None and not (isinstance(found, Finding) and isinstance(found.cause, Cause)):
             raise ArgumentTypeError(f"`rules`: a rule must return a Finding or None, got {type(found).__name__}")
-        if found is not None and not 0.0 <= found.confidence <= 1.0:
-            raise ArgumentError(f"`rules`: a confidence must be in [0, 1], got {found.confidence}")
+        if found is None:
+            return None
+        confidence = _finite("rules: a confidence", found.confidence)
+        if not 0.0 <= confidence <= 1.0:
+            raise ArgumentError(f"`rules`: a confidence must be in [0, 1], got {confidence}")
+        if not isinstance(found.reason, str):
+            raise ArgumentTypeError(f"`rules`: a reason must be text, got {type(found.reason).__name__}")
+        if not found.reason.strip():
+            raise ArgumentError("`rules`: a rule must give a reason, got an empty one")
         return found
 
     return asked

@@ -37,8 +37,15 @@ def look_at_features(subject: Subject) -> Features | None:
         constant=int((~moving).sum()),
         columns=len(std),
         widest=int(np.argmax(size)),
+        size=_usual_size(columns[:, moving]),
         **_correlation(columns[:, moving], mean[moving], std[moving]),
     )
+
+
+def _usual_size(columns: Array) -> float:
+    """How far a typical column is from the size 1 that initialisers count on, as a factor above 1."""
+    usual = float(np.median(np.sqrt(np.mean(columns**2, axis=0))))
+    return max(usual, 1.0 / usual) if usual > 0.0 else 1.0
 
 
 def _correlation(columns: Array, mean: Array, std: Array) -> dict[str, Any]:

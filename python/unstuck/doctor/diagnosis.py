@@ -36,6 +36,7 @@ class Diagnosis:
         notes: probes that could not be made, and why.
         history: (steps, losses, events) of the run, for the report; None without a run.
         blame: which blocks and rows the direction of negative curvature lives in; None without one.
+        beyond: a lower place (n,) close to a flat one, from which a copy was trained; None where none was verified.
         work: how many losses, gradients, products and updates were asked for.
     """
 
@@ -48,6 +49,7 @@ class Diagnosis:
     history: tuple[Any, Any, list[tuple[float, str]]] | None = None
     blame: Blame | None = None
     work: Tally | None = None
+    beyond: Array | None = None
 
     @property
     def cause(self) -> Cause:

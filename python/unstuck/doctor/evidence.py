@@ -16,6 +16,7 @@ from .symptoms import (
     Noise,
     OneBatch,
     Sharpness,
+    Shuffled,
     Statistics,
     StepSize,
 )
@@ -89,6 +90,7 @@ class Continuation:
         broke: a non-finite loss ended it.
         shift: by how many standard errors the batch losses of its later half lie below those of the last third of the
             history; None where one of them is too short to say.
+        passes: over the data; None without data.
     """
 
     steps: int
@@ -96,6 +98,7 @@ class Continuation:
     trend: Trend | None
     broke: bool = False
     shift: float | None = None
+    passes: float | None = None
 
     @property
     def later(self) -> float:
@@ -232,6 +235,7 @@ class Evidence:
         trend: of the recent part of the history: the last third, or more of it where noise hides a fall.
         stalled: whether the fall within `trend` has ended.
         continuation: the run trained on unchanged.
+        held: the learning rate that all copies keep because the schedule would soon end; None where they follow it.
         geometry: the verdict of `classify`.
         stability: curvature against the optimizer's threshold.
         descent: a lower loss close by, looked for at degenerate points.
@@ -249,6 +253,7 @@ class Evidence:
         labels: how often each class occurs.
         noise: how much of a batch's gradient is signal.
         one_batch: whether a few samples can be learned by heart.
+        shuffled: what the inputs say about the targets, against shuffled ones; where little has been learned.
         steps: how much the optimizer still moves.
         statistics: running statistics against those of the data.
         generalisation: new data against the training data.
@@ -275,6 +280,7 @@ class Evidence:
     trend: Trend | None = None
     stalled: bool | None = None
     continuation: Continuation | None = None
+    held: float | None = None
     geometry: Geometry | None = None
     stability: Stability | None = None
     descent: Descent | None = None
@@ -291,6 +297,7 @@ class Evidence:
     labels: Labels | None = None
     noise: Noise | None = None
     one_batch: OneBatch | None = None
+    shuffled: Shuffled | None = None
     steps: StepSize | None = None
     statistics: Statistics | None = None
     generalisation: Generalisation | None = None
@@ -330,7 +337,7 @@ class Evidence:
     @property
     def room(self) -> float:
         """From a constant answer's loss, else the first, down to the lower bound; `scale` where one is not known."""
-        highest = self.level.start if self.level.baseline is None else self.level.baseline
+        highest = self._whole
         if highest is None or self.level.lower_bound is None:
             return self.scale
         return max(highest - self.level.lower_bound, 1e-300)
@@ -346,11 +353,21 @@ class Evidence:
         """The loss difference that counts as the whole.
 
         What is left above the lower bound, but at least what a constant answer or the start has above it; without a
-        bound, the fall since the start or within the recent window.
+        bound, the fall since the start or within the recent window, or what a step along the gradient promises.
         """
         level = self.level
         start = level.loss if level.start is None else level.start
         if level.lower_bound is None:
-            return max(abs(start - level.loss), 0.0 if self.trend is None else abs(self.trend.drop))
-        whole = start if level.baseline is None else level.baseline
-        return max(level.loss, whole) - level.lower_bound
+            promised = 0.0 if self.geometry is None or self.geometry.distance else self.geometry.gradient_decrease
+            fallen = 0.0 if self.trend is None else abs(self.trend.drop)
+            return max(abs(start - level.loss), fallen, promised)
+        whole = self._whole
+        return max(level.loss, level.loss if whole is None else whole) - level.lower_bound
+
+    @property
+    def _whole(self) -> float | None:
+        """A constant answer's loss, else the first; where a constant answers everything, the first, too."""
+        baseline, start = self.level.baseline, self.level.start
+        if baseline is None or start is None:
+            return start if baseline is None else baseline
+        return baseline if baseline > (self.level.lower_bound or 0.0) else start

@@ -24,6 +24,7 @@ from .moving import look_at_statistics, look_at_steps, look_at_validation
 from .newton import try_elsewhere, try_newton, try_one_batch
 from .noise import look_at_noise
 from .sharp import look_for_flatter
+from .shuffled import compare_with_shuffled
 from .subject import Clock, Subject, distance
 from .trials import TRIALS, make_trial
 
@@ -42,6 +43,7 @@ class Examination:
         place: the point whose curvature is judged: θ, or the quiet point that a noisy run hovers around.
         point: the classification, once made.
         notes: probes that could not be made, and why.
+        beyond: a lower place close to a flat one, (n,); None where none was verified.
     """
 
     subject: Subject
@@ -50,6 +52,7 @@ class Examination:
     place: Array
     point: CriticalPoint | None = None
     notes: list[str] = field(default_factory=list)
+    beyond: Array | None = None
 
     def measure(self, what: str, probe: Callable[..., Result], *arguments: Any) -> Result | None:
         """The probe's answer with its cost booked; None, with a note, when it had to give up."""
@@ -108,9 +111,21 @@ def _examine_run(work: Examination, run: Trainer) -> None:
         return
     continuation, course = control
     work.learn(continuation=continuation)
+    if work.evidence.level.lower_bound is None and not work.subject.stochastic:
+        _look_at_curvature(work, run)  # or nothing says how small a fall is
     if rules.is_settled(work.evidence):
         return
-    _look_at_curvature(work, run)
+    if (rate := probes.rate_before_the_end(run, course.steps)) is not None:
+        # what ends soon is the schedule, which would hide whether anything else is wrong
+        work.subject.held = rate
+        held = work.measure("going on", probes.go_on, work.subject, run, work.clock, 0.12 * work.clock.seconds)
+        if held is not None:
+            continuation, course = held
+            work.learn(continuation=continuation, held=rate)
+            if rules.is_settled(work.evidence):
+                return
+    if work.point is None:
+        _look_at_curvature(work, run)
     if rules.rests_at_bound(work.evidence):
         return  # nothing can be lower
     _look_inside(work, run)
@@ -141,6 +156,8 @@ def _look_inside(work: Examination, run: Trainer) -> None:
         one_batch=work.measure("one batch", try_one_batch, subject),
         steps=work.measure("step size", look_at_steps, subject, run),
     )
+    if rules.knows_little(work.evidence):
+        work.learn(shuffled=work.measure("shuffled targets", compare_with_shuffled, subject))
 
 
 def _look_at_curvature(work: Examination, run: Trainer | None) -> None:
@@ -215,4 +232,5 @@ def _leave_point(work: Examination, run: Trainer, steps: int, direction: Array |
     elif direction is not None and work.evidence.descent is not None:
         near, longest = work.evidence.descent.radius, 100.0 * cp.gate.radius
         start = far_along(subject.curved, place, near, longest, direction)
+        work.beyond = start
         work.learn(push=work.measure("push", probes.try_push, subject, run, rest, place, start))

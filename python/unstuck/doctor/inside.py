@@ -24,6 +24,7 @@ from .progress import (
     helped,
     not_finite,
     sure,
+    worthless,
 )
 from .symptoms import BlockState, LayerState
 
@@ -68,10 +69,13 @@ def _finding(cause: Cause, strength: float, symptom: str, fork: Fork | None) -> 
 
 def step_too_small(e: Evidence) -> Finding | None:
     """The curvature bears a far larger rate, the gradient promises a fall, and a larger rate brings it."""
-    if e.larger_lr is None or e.geometry is None or e.stability is None:
+    if e.larger_lr is None or e.geometry is None or (e.stability is None and e.steps is None):
         return None
-    ratio = e.stability.ratio
+    ratio = 0.0 if e.stability is None else e.stability.ratio
     room = 0.1 / ratio if ratio > 0 else 3.0
+    if e.stability is None:  # of rules without a known limit, updates far shorter than any network bears say as much
+        moves = e.steps.moves if e.steps is not None else None
+        room = 3.0 if moves is None else min(SHORT_STRIDE / max(moves, 1e-300), 3.0)
     promise = 3.0  # at a critical point what helps is leaving it, not the length of the step
     if e.geometry.verdict is not Verdict.NOT_CRITICAL:
         promise = _promise(e) / max(MATERIAL * e.scale, 1e-300)
@@ -84,7 +88,11 @@ def step_too_small(e: Evidence) -> Finding | None:
     scaled = e.standardised
     if scaled is not None and e.features is not None and e.features.worst >= SCALES and benefit(e, scaled) >= 1.0:
         strength *= min(1.0, 0.6 * e.larger_lr.gain / scaled.gain)  # it is small because a column is large
-    symptom = f"the learning rate {e.stability.lr:.3g} uses {ratio:.2g} of what the curvature bears"
+    symptom = "the next updates are short"
+    if e.stability is not None:
+        symptom = f"the learning rate {e.stability.lr:.3g} uses {ratio:.2g} of what the curvature bears"
+    elif e.steps is not None and e.steps.moves is not None:
+        symptom = f"an update at lr {e.steps.lr:.3g} moves the weights by {e.steps.moves:.2g} of a fresh network's"
     return _finding(Cause.STEP_TOO_SMALL, strength, symptom, e.larger_lr)
 
 
@@ -120,8 +128,8 @@ def too_soon(e: Evidence) -> float:
 
 def noise_floor(e: Evidence) -> Finding | None:
     """A larger batch at the same rate helps about as much as a smaller rate: the noise undoes the gain."""
-    if not e.stochastic or e.larger_batch is None:
-        return None
+    if not e.stochastic or e.larger_batch is None or e.held is not None:
+        return None  # a schedule that goes down soon takes the noise along
     ratio = 0.0 if e.stability is None else e.stability.ratio
     stride = 0.0 if e.steps is None else e.steps.stride
     strength = _strength(e, e.larger_batch, min(0.8 / max(ratio, 1e-9), LONG_STRIDE / max(stride, 1e-9), 3.0))
@@ -142,9 +150,9 @@ def ill_conditioned(e: Evidence) -> Finding | None:
     used = f"{e.stability.ratio:.2g} of what the steepest direction bears"
     strength = min(strength, fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
     if _has_a_symptom(e) and any(
-        f is not None and benefit(e, f) >= 1.0 for f in (e.standardised, e.normalised, e.fresh)
+        f is not None and benefit(e, f) >= 1.0 for f in (e.standardised, e.normalised, e.fresh, e.gentle)
     ):
-        strength *= 0.6  # which says more
+        strength = min(0.6 * strength, 1.1)  # which says more
     symptom = f"the learning rate {e.stability.lr:.3g} already uses {used}"
     return _finding(Cause.ILL_CONDITIONED, strength, symptom, fork)
 
@@ -156,13 +164,22 @@ def unscaled_features(e: Evidence) -> Finding | None:
     f = e.features
     strength = _strength(e, e.standardised, f.worst / SCALES)
     symptom = f"column {f.widest} of X is {f.worst:.3g} times as large as a typical one varies"
+    if f.size >= max(f.spread, f.offset):
+        symptom = f"the columns of X are {f.size:.3g} times larger or smaller than 1, which initial weights count on"
     return _finding(Cause.UNSCALED_FEATURES, strength, symptom, e.standardised)
+
+
+def _anew(e: Evidence, fork: Fork | None) -> Fork | None:
+    """The fork; another start with Adam where that did not help and the run has learned too little to lose."""
+    if (fork is not None and benefit(e, fork) >= 1.0) or e.restart is None or e.level.baseline is None:
+        return fork
+    return e.restart if e.level.baseline - e.level.loss < WORTH * e.room else fork
 
 
 def dead_units(e: Evidence) -> Finding | None:
     """Half a layer or more is 0 on all data, and reviving its units, or all, helps."""
     worst = _worst(e, lambda layer: layer.dead)
-    fork = _better(e.revived, e.fresh, e.gentle)
+    fork = _anew(e, _better(e.revived, e.fresh, e.gentle))
     if worst is None:
         return None
     symptom = f"{worst.dead:.0%} of {worst.name}'s units are 0 on all data"
@@ -172,11 +189,11 @@ def dead_units(e: Evidence) -> Finding | None:
 def saturated_units(e: Evidence) -> Finding | None:
     """Half a layer or more is on the flat part of its activation, and normalising it or starting again helps."""
     worst = _worst(e, lambda layer: layer.saturated)
-    fork = _better(e.normalised, e.fresh, e.gentle)
+    fork = _anew(e, _better(e.normalised, e.fresh, e.gentle))
     if worst is None:
         return None
     symptom = f"{worst.saturated:.0%} of {worst.name}'s units are flat on nearly all data"
-    strength = _strength(e, fork, worst.saturated / HALF) * _flaw_first(e)
+    strength = _strength(e, fork, worst.saturated / HALF) * _flaw_first(e) * (0.8 if _risen(e) else 1.0)
     return _finding(Cause.SATURATED_UNITS, strength, symptom, fork)
 
 
@@ -199,9 +216,15 @@ def vanishing_gradient(e: Evidence) -> Finding | None:
         ratio = signal
         symptom = f"what the last hidden layer still tells samples apart by is {ratio:.2g} times that of the first"
     strength = _strength(e, fork, min(VANISHED / max(ratio, 1e-12), 3.0)) * _flaw_first(e)
-    if _onset(e) >= ONSET:
-        strength *= 0.6  # it exploded first, and has saturated the units
+    worst = _worst(e, lambda layer: layer.dead)
+    if _onset(e) >= ONSET or _risen(e) or (worst is not None and worst.dead >= HALF):
+        strength *= 0.6  # it exploded first, and has saturated the units; or dead units let nothing through
     return _finding(Cause.VANISHING_GRADIENT, strength, symptom, fork)
+
+
+def _risen(e: Evidence) -> bool:
+    """Whether the loss stands far above its start and a constant answer: updates took it there."""
+    return e.reference is not None and e.level.loss > e.reference + SUBSTANTIAL * e.room
 
 
 def _onset(e: Evidence) -> float:
@@ -243,12 +266,16 @@ def bad_initialisation(e: Evidence) -> Finding | None:
         if level.start is not None
         else ""
     )
-    return _finding(
-        Cause.BAD_INITIALISATION,
-        _strength(e, e.fresh, max(1.6 if flawed(e) else alike / 0.9, raised / RAISED)),
-        symptom,
-        e.fresh,
-    )
+    strength = _strength(e, e.fresh, max(1.6 if flawed(e) else alike / 0.9, raised / RAISED))
+    fork = e.fresh
+    if flawed(e) and worthless(e) and accusable(e):
+        # units that are one and have learned nothing: any fall that is certain will do
+        others = [f for f in (e.fresh, e.escape, e.restart) if f is not None and not f.broke and f.wins == 1.0]
+        other = max(others, key=lambda f: f.gain, default=e.fresh)
+        certain = other.gain / max(3.0 * other.error, 1e-300)
+        certain = min(1.6, other.gain / max(MATERIAL * e.scale, 1e-300), certain) if others else 0.0
+        strength, fork = (certain, other) if certain > strength else (strength, fork)
+    return _finding(Cause.BAD_INITIALISATION, strength, symptom, fork)
 
 
 def stale_statistics(e: Evidence) -> Finding | None:
@@ -275,7 +302,12 @@ def stale_statistics(e: Evidence) -> Finding | None:
 
 
 def _has_a_symptom(e: Evidence) -> bool:
-    """Whether features, layers or weights look like a more special cause of slow descent."""
+    """Whether features, layers, weights, the start or the rate look like a more special cause of slow descent."""
+    if e.steps is not None and e.steps.stride >= LONG_STRIDE:
+        return True
+    start, constant = e.level.start, e.level.baseline
+    if start is not None and constant and start >= RAISED * constant:
+        return True
     spread = 1.0 if e.features is None else e.features.worst
     idle = max((max(layer.dead, layer.saturated) for layer in e.layers or ()), default=0.0)
     ends = _ends(e)

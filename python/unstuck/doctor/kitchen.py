@@ -18,10 +18,10 @@ from .diagnosis import Diagnosis
 from .following import FEWEST, StatisticsWatch
 from .layers import examined_inputs, network_landscape
 from .moving import look_at_steps
-from .newton import MOST, STARTS, descend, other_start
+from .newton import MOST, STARTS, descend_for_all, other_start, starts_around
 from .sharp import flatter_start
 from .starts import scaled_theta
-from .subject import Subject
+from .subject import Subject, distance
 from .treatment import Treatment
 
 Array = NDArray[Any]
@@ -79,10 +79,10 @@ class Kitchen:
     def _start_gently(self, cause: Cause) -> Treatment | None:
         """Fresh weights, and the rate at which their first updates are a fiftieth of them."""
         land, steps = network_landscape(self.run.land), self.diagnosis.measured.steps
-        jumps = self._jumps(land) if steps is None else steps.jumps
-        if land is None or not jumps or jumps <= 2.0 * treatments.STRIDE:
+        factor = self._soft(land) if steps is None else steps.soft
+        if land is None or factor is None or factor >= 0.5:
             return None
-        theta, factor = treatments.fresh_theta(land), treatments.STRIDE / min(jumps, 1e6)
+        theta = treatments.fresh_theta(land)
         text = f"fresh weights and the learning rate multiplied by {factor:.3g}"
 
         def act(run: Trainer) -> bool:
@@ -91,8 +91,8 @@ class Kitchen:
 
         return Treatment(cause, "start again, gently", text, act)
 
-    def _jumps(self, land: NetworkLandscape | None) -> float | None:
-        return None if land is None else look_at_steps(self.subject, self.run).jumps
+    def _soft(self, land: NetworkLandscape | None) -> float | None:
+        return None if land is None else look_at_steps(self.subject, self.run).soft
 
     def _scaled(self, cause: Cause, adam: bool) -> Treatment | None:
         land = network_landscape(self.run.land)
@@ -126,11 +126,11 @@ class Kitchen:
         if land is None:
             return None
         start = scaled_theta(land, examined_inputs(self.subject, land))
-        loss, used, theta = descend(self.subject.curved, start, MOST)
+        loss, used, theta = descend_for_all(self.subject, start, MOST)
         if not np.isfinite(loss):
             return None
-        jumps = self._jumps(land) if steps is None else steps.jumps
-        factor = treatments.STRIDE / min(jumps, 1e6) if jumps and jumps > 2.0 * treatments.STRIDE else 1.0
+        soft = self._soft(land) if steps is None else steps.soft
+        factor = soft if soft is not None and soft < 0.5 else 1.0
         text = f"fresh weights and {used} steps of L-BFGS on {self.subject.curved.samples or 'all'} samples"
         text += f", then the learning rate multiplied by {factor:.3g}" if factor < 1.0 else ""
 
@@ -151,16 +151,18 @@ class Kitchen:
 
     def _curvature(self, cause: Cause) -> Treatment | None:
         """Descent with curvature on the examined samples first; then the run goes on with its own optimizer."""
-        loss, used, theta = descend(self.subject.curved, self.subject.theta, MOST)
+        loss, used, theta = descend_for_all(self.subject, self.subject.theta, MOST)
         if not loss < self.diagnosis.measured.level.loss:
             return None
         text = f"{used} steps of L-BFGS on {self.subject.curved.samples or 'all'} samples, from here"
         return Treatment(cause, "descend with curvature", text, lambda run: _move(run, theta, text))
 
     def _best_of_starts(self, cause: Cause) -> Treatment | None:
-        starts = (other_start(self.subject, i) for i in range(STARTS))
-        _, _, theta = min((descend(self.subject.curved, start, MOST) for start in starts), key=lambda found: found[0])
-        text = f"the lowest place that L-BFGS finds from {STARTS} fresh starts"
+        starts = [other_start(self.subject, i) for i in range(STARTS)]
+        if network_landscape(self.run.land) is None:
+            starts += starts_around(self.subject.theta)
+        _, _, theta = min((descend_for_all(self.subject, start, MOST) for start in starts), key=lambda found: found[0])
+        text = f"the lowest place that L-BFGS finds from {len(starts)} fresh starts"
         return Treatment(cause, "the best of several starts", text, lambda run: _move(run, theta, text))
 
     def _flatter_start(self, cause: Cause) -> Treatment | None:
@@ -251,6 +253,13 @@ class Kitchen:
             return None
         text = f"a step of length {step.step:.3g} along the certified direction"
         return Treatment(cause, "escape", text, lambda run: _move(run, step.theta, text))
+
+    def _push_off(self, cause: Cause) -> Treatment | None:
+        beyond = self.diagnosis.beyond
+        if beyond is None:
+            return None
+        text = f"a step of length {distance(beyond, self.diagnosis.theta):.3g} to a lower loss close by"
+        return Treatment(cause, "push off", text, lambda run: _move(run, beyond, text))
 
     def _perturb(self, cause: Cause) -> Treatment:
         theta = self.run.theta.astype(np.float64)

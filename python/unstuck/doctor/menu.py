@@ -28,7 +28,7 @@ def menu(diagnosis: Diagnosis, run: Trainer) -> list[Treatment]:
 
 MENU: dict[Cause, tuple[str, ...]] = {
     Cause.STRICT_SADDLE: ("escape", "perturb", "start_again"),
-    Cause.FLAT_SADDLE: ("perturb", "start_again"),
+    Cause.FLAT_SADDLE: ("push_off", "perturb", "start_again"),
     Cause.LOCAL_MINIMUM: ("best_of_starts", "start_again"),
     Cause.STEP_TOO_LARGE: ("start_gently", "start_and_descend", "bearable_rate", "lower_rate", "warm_up"),
     Cause.STEP_TOO_SMALL: ("usual_rate", "bearable_rate", "raise_rate"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,18 @@ from .. import nn
 from ..errors import NonFiniteError
 from ..network_landscape import NetworkLandscape
 from ..train import Trainer, gradient_norm
-from .forks import moved, with_batch
+from .forks import moved, with_batch, with_rate
 from .layers import network_landscape
 from .subject import Subject
 from .symptoms import Generalisation, Statistics, StepSize
-from .treatments import fresh_theta
+from .treatments import STRIDE, fresh_theta
 
 Array = NDArray[Any]
 
 
 LITTLE = 0.05  # of the largest rate
 LARGE_BATCH = 512
+LEAST_FACTOR = 1e-8
 UPDATES = 12  # whose lengths are measured: momentum of 0.9 has built up by then
 
 
@@ -50,21 +52,37 @@ def look_at_steps(subject: Subject, run: Trainer) -> StepSize:
     return StepSize(lr, peak, shrunk, idle if shrunk >= LITTLE else 1.0, *_strides(subject, run))
 
 
-def _strides(subject: Subject, run: Trainer) -> tuple[float | None, float | None, float | None]:
-    """Longest of the next updates, from here and from a fresh start, in units of a fresh start's length; the onset."""
+def _strides(subject: Subject, run: Trainer) -> tuple[float | None, float | None, float | None, float | None]:
+    """Longest of the next updates, from here and from a fresh start, in units of a fresh start's length; the onset.
+
+    Last, the factor on the rate that makes those from a fresh start a fiftieth of it, at most 1.
+    """
     land = network_landscape(subject.land)
     if land is None:
-        return None, None, None
+        return None, None, None, None
     fresh = fresh_theta(land)
     unit = max(float(np.linalg.norm(fresh.astype(np.float64))), 1e-300)
-    moves = _stride(subject, run.fork()) / unit
-    anew = moved(run.fork(), fresh)
-    samples = anew.sampler.samples or 1
-    jumps = _stride(subject, with_batch(anew, max(anew.sampler.batch_size, min(samples, LARGE_BATCH)))) / unit
+    moves = _stride(subject, subject.fork(run)) / unit
+    many = max(run.sampler.batch_size, min(run.sampler.samples or 1, LARGE_BATCH))
+
+    def jump(factor: float) -> float:
+        return _stride(subject, with_rate(with_batch(moved(subject.fork(run), fresh), many), factor)) / unit
+
+    jumps = jump(1.0)
+    soft = _softened(jump, jumps)
     norms = run.history["gradient_norm"]
     usual = gradient_norm(run.land.gradient(fresh, run.sampler.upcoming(1))[1])
     onset = float(norms[0]) / usual if len(norms) and usual > 0.0 else None
-    return moves, jumps, onset
+    return moves, jumps, onset, soft
+
+
+def _softened(jump: Callable[[float], float], jumps: float) -> float:
+    """The factor at which first updates are `STRIDE` long; where they overflow, from the first tenth that does not."""
+    factor = 1.0
+    while not math.isfinite(jumps) and factor > LEAST_FACTOR:
+        factor *= 0.1
+        jumps = jump(factor)
+    return factor * min(1.0, STRIDE / max(jumps, 1e-300)) if math.isfinite(jumps) else factor
 
 
 def _stride(subject: Subject, fork: Trainer) -> float:

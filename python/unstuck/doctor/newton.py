@@ -39,12 +39,7 @@ def try_newton(subject: Subject, control: Course, clock: Clock, seconds: float) 
         theirs = np.inf if control.broke else float(np.median(control.later))
         loss, used, _ = descend(subject.curved, at, most)
     else:
-        known = np.arange(samples) if subject.curved.sample is None else subject.curved.sample
-        order = np.random.default_rng(0).permutation(known)
-        learned, kept = (
-            Objective(subject.curved.land, subject.curved.decay, np.sort(half).astype(np.int64), subject.tally)
-            for half in np.array_split(order, 2)
-        )
+        learned, kept = _parted(subject, samples // 2)
         theirs = float(kept.loss(at))
         seen = [theirs]
         _, used, _ = descend(learned, at, most, lambda theta: seen.append(float(kept.loss(theta))))
@@ -79,6 +74,49 @@ def other_start(subject: Subject, i: int) -> Array:
     d = rng.standard_normal(subject.land.n)
     d *= max(1.0, float(np.linalg.norm(subject.theta))) / np.linalg.norm(d)
     return np.asarray((1.0 - i / (STARTS - 1)) * subject.theta + d, dtype=subject.theta.dtype)
+
+
+def starts_around(theta: Array) -> list[Array]:
+    """Eight points in opposite pairs, max(1, ‖θ‖) and twice as far from θ in turn."""
+    rng, unit = np.random.default_rng(0), max(1.0, float(np.linalg.norm(theta)))
+    starts = []
+    for away in (1.0, 2.0, 1.0, 2.0):
+        d = rng.standard_normal(theta.size)
+        d *= away * unit / np.linalg.norm(d)
+        starts += [np.asarray(theta + sign * d, dtype=theta.dtype) for sign in (1.0, -1.0)]
+    return starts
+
+
+def _parted(subject: Subject, first: int) -> tuple[Objective, Objective]:
+    """The objective on `first` of the examined samples, drawn at random, and on the others."""
+    sample, many = subject.curved.sample, subject.curved.samples or 0
+    order = np.random.default_rng(0).permutation(np.arange(many) if sample is None else sample)
+    learned, kept = (
+        Objective(subject.curved.land, subject.curved.decay, np.sort(part).astype(np.int64), subject.tally)
+        for part in (order[:first], order[first:])
+    )
+    return learned, kept
+
+
+def descend_for_all(subject: Subject, start: Array, most: int) -> tuple[float, int, Array]:
+    """(loss, gradients used, where) of L-BFGS on three quarters of the examined samples, at its best on the others.
+
+    To the end it would learn the noise of the samples, too, and new data would be served worse than by nothing.
+    """
+    samples = subject.curved.samples
+    if samples is None or samples < 8:
+        return descend(subject.curved, start, most)
+    learned, kept = _parted(subject, 3 * samples // 4)
+    lowest, best = float(kept.loss(start)), start
+
+    def look(theta: Array) -> None:
+        nonlocal lowest, best
+        loss = float(kept.loss(theta))
+        if loss < lowest:
+            lowest, best = loss, theta
+
+    _, used, _ = descend(learned, start, most, look)
+    return float(subject.curved.loss(best)), used, best
 
 
 def descend(

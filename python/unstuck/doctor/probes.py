@@ -17,6 +17,7 @@ from . import forks
 from .baseline import constant_answer_loss
 from .evidence import Continuation, Fork, Level, Stability
 from .forks import Course
+from .newton import starts_around
 from .subject import Clock, Subject, distance
 from .symptoms import StepSize
 from .treatments import STRIDE
@@ -24,6 +25,7 @@ from .trend import Trend, has_stalled, measure_trend, shift_of, still_lower, tre
 
 Array = NDArray[Any]
 
+SPENT, RUN_OUT = 0.05, 0.1  # of the largest rate so far; of the present one
 FEWEST_PRODUCTS, MOST_PRODUCTS = 60, 1000
 
 
@@ -83,8 +85,8 @@ def recent_trend(losses: Array) -> tuple[Trend | None, bool | None]:
 
 def go_on(subject: Subject, run: Trainer, clock: Clock, seconds: float) -> tuple[Continuation, Course]:
     """The run trained on in a copy, with nothing changed. Cost: `seconds`."""
-    steps = forks.affordable_steps(subject, run.fork(), clock, seconds)
-    copy = run.fork()
+    steps = forks.affordable_steps(subject, subject.fork(run), clock, seconds)
+    copy = subject.fork(run)
     course = forks.follow(subject, copy, steps)
     trend = trend_of_levels(course.losses, steps) if len(course.losses) > 2 else None
     before, after = losses_since_move(run), copy.history["loss"]
@@ -93,7 +95,22 @@ def go_on(subject: Subject, run: Trainer, clock: Clock, seconds: float) -> tuple
     if trend is not None and joined is not None and not trend.falling and joined.falling and not stalled and lower:
         trend = joined
     shift = shift_of(before[-max(24, len(before) // 3) :], after[len(after) // 2 :])
-    return Continuation(steps, tuple(course.losses.tolist()), trend, course.broke, shift), course
+    samples = run.sampler.samples
+    passes = None if samples is None else steps * min(run.sampler.batch_size, samples) / samples
+    return Continuation(steps, tuple(course.losses.tolist()), trend, course.broke, shift, passes), course
+
+
+def rate_before_the_end(run: Trainer, steps: int) -> float | None:
+    """The rate of the next update, where the schedule has hardly lowered it yet and will, within `steps`, to a tenth.
+
+    Cost: nothing; None otherwise.
+    """
+    if not callable(run.opt.lr):
+        return None
+    now = float(run.opt.rate(run.t))
+    ahead = [float(run.opt.rate(run.t + i)) for i in range(steps // 2, steps, max(1, steps // 32))]
+    alive = now > SPENT * float(run.history["lr"].max(initial=now))
+    return now if alive and float(np.mean(ahead)) < RUN_OUT * now else None
 
 
 def look_at_point(subject: Subject, theta: Array, clock: Clock, seconds: float) -> CriticalPoint:
@@ -139,7 +156,7 @@ def try_smaller_lr(
             factors.append(modest)
     tried = []
     for factor in factors:
-        course = forks.follow(subject, forks.with_rate(run.fork(), factor), control.steps)
+        course = forks.follow(subject, forks.with_rate(subject.fork(run), factor), control.steps)
         tried.append(forks.compare(subject, course, control, f"the learning rate multiplied by {factor:.3g}"))
     return min(tried, key=lambda fork: (fork.broke, fork.loss))
 
@@ -149,28 +166,32 @@ def try_larger_lr(
 ) -> Fork | None:
     """A quarter of what curvature bears, or ten times the rate, and no more than moves the weights by a fiftieth.
 
-    Cost: as the control; None if that is hardly more.
+    A tenth of that where it does not help. Cost: as the control, or twice; None if it is hardly more than now.
     """
-    factor = 10.0 if ratio is None or ratio <= 0.0 else 0.25 / ratio
-    if steps is not None and steps.moves:
-        factor = min(factor, STRIDE / steps.moves)
-    if factor < 2.0:
-        return None
-    course = forks.follow(subject, forks.with_rate(run.fork(), factor), control.steps)
-    return forks.compare(subject, course, control, f"the learning rate multiplied by {factor:.3g}")
+    length = STRIDE / steps.moves if steps is not None and steps.moves else None
+    factor = 10.0 if length is None else length  # where the curvature that it bears is not known
+    if ratio is not None and ratio > 0.0:
+        factor = 0.25 / ratio if length is None else min(0.25 / ratio, length)
+    tried: list[Fork] = []
+    for share in (1.0, 0.1):  # a fiftieth at every update is too much for rules whose updates are all of one length
+        if factor * share < 2.0 or (tried and not tried[0].broke and tried[0].gain > 3.0 * tried[0].error):
+            break
+        course = forks.follow(subject, forks.with_rate(subject.fork(run), factor * share), control.steps)
+        tried.append(forks.compare(subject, course, control, f"the learning rate multiplied by {factor * share:.3g}"))
+    return min(tried, key=lambda fork: (fork.broke, fork.loss), default=None)
 
 
 def try_larger_batch(subject: Subject, run: Trainer, control: Course) -> Fork:
     """Eight times the batch at the same learning rate. Cost: at most eight times the control."""
     samples = run.sampler.samples or 0
     size = min(8 * run.batch_size, samples)
-    course = forks.follow(subject, forks.with_batch(run.fork(), size), control.steps)
+    course = forks.follow(subject, forks.with_batch(subject.fork(run), size), control.steps)
     return forks.compare(subject, course, control, f"batches of {size} instead of {run.batch_size} samples")
 
 
 def stay(subject: Subject, run: Trainer, theta: Array, steps: int) -> Course:
     """The control of a start elsewhere: from `theta` itself, the optimizer started afresh as there."""
-    return forks.follow(subject, forks.moved(run.fork(), theta), steps)
+    return forks.follow(subject, forks.moved(subject.fork(run), theta), steps)
 
 
 def try_escape(subject: Subject, run: Trainer, rest: Course, theta: Array, cp: CriticalPoint) -> Fork | None:
@@ -178,14 +199,24 @@ def try_escape(subject: Subject, run: Trainer, rest: Course, theta: Array, cp: C
     step = leave(subject.curved, theta, cp)
     if not step.succeeded:
         return None
-    course = forks.follow(subject, forks.moved(run.fork(), step.theta), rest.steps)
-    return forks.compare(subject, course, rest, f"a step of length {step.step:.3g} along the direction")
+    course, slower = _from_there(subject, run, step.theta, rest.steps)
+    return forks.compare(subject, course, rest, f"a step of length {step.step:.3g} along the direction{slower}")
+
+
+def _from_there(subject: Subject, run: Trainer, theta: Array, steps: int) -> tuple[Course, str]:
+    """A start at another point; at a lower rate, named, where the ground is too steep for the run's own."""
+    for factor in (1.0, 0.1, 0.01):
+        course = forks.follow(subject, forks.with_rate(forks.moved(subject.fork(run), theta), factor), steps)
+        if not course.broke:
+            break
+    return course, "" if factor == 1.0 else f" and the learning rate multiplied by {factor:g}"
 
 
 def try_push(subject: Subject, run: Trainer, rest: Course, theta: Array, start: Array) -> Fork:
     """A start from a lower loss close by. Cost: as its control."""
-    course = forks.follow(subject, forks.moved(run.fork(), start), rest.steps)
-    return forks.compare(subject, course, rest, f"a push of length {distance(start, theta):.3g} off the flat place")
+    course, slower = _from_there(subject, run, start, rest.steps)
+    change = f"a push of length {distance(start, theta):.3g} off the flat place{slower}"
+    return forks.compare(subject, course, rest, change)
 
 
 def try_restart(subject: Subject, run: Trainer, level: Level, clock: Clock, seconds: float) -> Fork:
@@ -198,15 +229,11 @@ def try_restart(subject: Subject, run: Trainer, level: Level, clock: Clock, seco
     if theta is not None:
         change = "fresh weights and Adam with a learning rate of 0.001"
         return _from_elsewhere(subject, run, level, clock, seconds, (theta, optim.Adam(lr=1e-3), change))
-    rng, unit = np.random.default_rng(0), max(1.0, float(np.linalg.norm(subject.theta)))
-    trials = []
-    for away in (1.0, 2.0, 1.0, 2.0):
-        d = rng.standard_normal(subject.land.n)
-        d *= away * unit / np.linalg.norm(d)
-        change = f"a start at a distance of {away * unit:.3g} from here"
-        for sign in (1.0, -1.0):
-            start = np.asarray(subject.theta + sign * d, dtype=subject.theta.dtype)
-            trials.append(_from_elsewhere(subject, run, level, clock, seconds / 8, (start, run.opt.copy(), change)))
+    starts, trials = starts_around(subject.theta), []
+    for start in starts:
+        change = f"a start at a distance of {distance(start, subject.theta):.3g} from here"
+        share = seconds / len(starts)
+        trials.append(_from_elsewhere(subject, run, level, clock, share, (start, run.opt.copy(), change)))
     return min(trials, key=lambda fork: fork.loss)
 
 
@@ -216,7 +243,7 @@ def _from_elsewhere(
     theta, opt, change = start
 
     def fresh() -> Trainer:
-        twin = run.fork()
+        twin = subject.fork(run)
         twin.opt = opt.copy()
         twin.move_to(theta)
         return twin

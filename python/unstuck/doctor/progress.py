@@ -14,11 +14,13 @@ from .trend import Trend
 MATERIAL = 0.01  # of the scale: a gain that is worth an action where no noise is about
 WORTH = 0.05  # of the scale: the same for noisy runs, which a smaller rate always lowers a little
 CRAWL = 0.05  # of the scale: a fall of less in twice the updates so far is a crawl
+PASSES = 5.0  # over the data: how many a fall is measured by at least
 OUTDONE = 10.0  # times the run's own fall: what a treatment must gain to accuse a run that crawls
 DRIFT = 1e-3  # of the scale: a fall that counts as progress
 SUBSTANTIAL = 0.1  # of the scale: a gain that shows a minimum to be a poor one
 LONG_ENOUGH = 0.4  # of the run, or of 300 updates: how long a copy must be watched before "at rest" means something
 LEARNED_NOTHING = 100  # updates after which a loss like a constant answer's is no start any more
+WANDERS = 2.5  # standard errors: a smaller shift of the losses is no fall
 STANDARD_ERRORS = 3.0
 MOST_CONFIDENT = 0.99
 
@@ -57,7 +59,7 @@ def healthy(e: Evidence) -> Finding | None:
     options = []
     c = e.continuation
     if e.trend is not None and not e.stalled:
-        strength = _progress(e, e.trend) * (1.0 if _goes_on(e) else 0.5)
+        strength = _progress(e, e.trend) * (1.0 if _goes_on(e) else 0.0 if _over(e) else 0.5)
         options.append((strength, e.trend.start, e.trend.end, f"the last {e.trend.updates}"))
     if c is not None and not c.broke:
         if c.trend is not None:
@@ -69,6 +71,12 @@ def healthy(e: Evidence) -> Finding | None:
     return Finding(
         Cause.HEALTHY, sure(best[0]), "the loss falls from {:.4g} to {:.4g} over {} updates".format(*best[1:])
     )
+
+
+def _over(e: Evidence) -> bool:
+    """Whether a copy without noise shows that a fall of the past is over."""
+    c = e.continuation
+    return c is not None and not e.stochastic and c.fall < _least_progress(e)
 
 
 def _goes_on(e: Evidence) -> bool:
@@ -104,7 +112,10 @@ def crawls(e: Evidence) -> bool:
     if bound is not None and e.level.loss - bound < SUBSTANTIAL * e.scale:
         return False
     if e.continuation is not None:
-        return _watched(e) and not e.continuation.broke and e.continuation.fall < CRAWL * e.scale
+        c = e.continuation
+        # who has not seen the data five times is given the time to
+        share = CRAWL * (1.0 if c.passes is None else min(1.0, max(c.passes, 1e-3) / PASSES))
+        return _watched(e) and not c.broke and c.fall < share * e.scale
     if e.trend is None or e.updates < LEARNED_NOTHING:
         return False
     ahead = -e.trend.slope * max(600, 2 * e.updates)
@@ -125,6 +136,31 @@ def worthless(e: Evidence) -> bool:
     return ahead > constant - MATERIAL * e.room
 
 
+def stands(e: Evidence) -> bool:
+    """Whether the loss has stood still for a third of the run and goes on to, though a copy may leave in the end.
+
+    That is how a saddle holds a run: the way out grows from almost nothing.
+    """
+    c = e.continuation
+    if c is None or c.broke or e.stochastic or e.updates < LEARNED_NOTHING or e.trend is None or not _watched(e):
+        return False
+    quarter = c.losses[: len(c.losses) // 4 + 1]
+    return abs(e.trend.drop) < DRIFT * e.scale and max(quarter) - min(quarter) < DRIFT * e.scale
+
+
+def freed(e: Evidence, fork: Fork) -> float:
+    """How far a start beyond the place does better than one at it: at the end, or all the way where the run stands."""
+    return max(min(benefit(e, fork), beyond_own_fall(e, fork)), sooner(e, fork))
+
+
+def sooner(e: Evidence, fork: Fork) -> float:
+    """How far a fork lies below its control on the mean of its way, where the run stands; else 0."""
+    if not stands(e) or fork.broke or len(fork.course) < len(fork.beside) or not fork.beside:
+        return 0.0
+    gain = statistics.fmean(fork.beside) - statistics.fmean(fork.course)
+    return min(0.5 * gain / worth(e, fork), 3.0) if fork.loss <= fork.control else 0.0
+
+
 def _watched(e: Evidence) -> bool:
     """Whether a copy was trained on for long enough to say that the run makes no progress."""
     return e.continuation is None or e.continuation.steps >= LONG_ENOUGH * min(e.updates, 300)
@@ -135,7 +171,7 @@ def _settles_lower(e: Evidence, c: Continuation) -> float:
     drop = c.losses[0] - c.later
     if e.reference is not None and c.later > e.reference + SUBSTANTIAL * e.room:
         return 0.0
-    if c.shift is not None and c.shift < 2.5 and e.updates >= LEARNED_NOTHING:
+    if c.shift is not None and c.shift < WANDERS and e.updates >= LEARNED_NOTHING:
         return 0.0  # one loss of many that go up and down
     if worthless(e):
         return 0.0
@@ -183,6 +219,8 @@ def beyond_own_fall(e: Evidence, fork: Fork) -> float:
             return fork.gain / max(way, SUBSTANTIAL * e.room)
         times = OUTDONE if crawls(e) else 1.5
         return min(fork.gain / max(times * c.fall, 1e-300), fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
+    if c.shift is not None and c.shift < WANDERS and e.updates >= LEARNED_NOTHING:
+        return math.inf  # of a loss that goes up and down, the one that happened to be the last says nothing
     own = c.losses[0] - c.later + c.scatter
     return fork.gain / (1.5 * own) if own > 0 else math.inf
 

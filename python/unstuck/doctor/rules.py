@@ -13,8 +13,9 @@ from dataclasses import replace
 from ..critical import Verdict
 from .causes import Cause
 from .evidence import Evidence, Fork, Geometry, Stability
-from .inside import INSIDE, LONG_STRIDE, explains, too_soon
+from .inside import INSIDE, LONG_STRIDE, explains, step_too_small, too_soon
 from .progress import (
+    LEARNED_NOTHING,
     MATERIAL,
     MOST_CONFIDENT,
     STANDARD_ERRORS,
@@ -27,15 +28,27 @@ from .progress import (
     beyond_own_fall,
     crawls,
     flawed,
+    freed,
     healthy,
     helped,
     not_finite,
+    stands,
     sure,
     worth,
     worthless,
 )
 
-__all__ = ["RULES", "Finding", "Rule", "benefits", "is_settled", "judge", "not_finite", "rests_at_bound"]
+__all__ = [
+    "RULES",
+    "Finding",
+    "Rule",
+    "benefits",
+    "is_settled",
+    "judge",
+    "knows_little",
+    "not_finite",
+    "rests_at_bound",
+]
 
 BEYOND_DOUBT = 0.95
 Rule = Callable[[Evidence], Finding | None]
@@ -60,7 +73,7 @@ def is_settled(evidence: Evidence) -> bool:
     found = healthy(evidence)
     if found is None or not_finite(evidence) is not None:
         return not_finite(evidence) is not None
-    if crawls(evidence) or flawed(evidence) or worthless(evidence):
+    if crawls(evidence) or flawed(evidence) or worthless(evidence) or stands(evidence):
         return False
     return evidence.continuation is not None or found.confidence >= BEYOND_DOUBT
 
@@ -96,8 +109,8 @@ def step_too_large(e: Evidence) -> Finding | None:
         anew = min(stride, benefit(e, gentle), _beyond_crawl(e, gentle), lower)
         if anew > strength:
             strength, best = anew, gentle
-    if strength < 1.0:
-        return None
+    if strength < 1.0 or (e.held is not None and risen <= 1.0):
+        return None  # a schedule that goes down soon mends what has done no harm yet
     # a curvature that the rate bears is no reason
     parts = [] if e.stability is None or ratio < 0.8 else [_against_curvature(e.stability)]
     if risen > 1.0:
@@ -131,10 +144,14 @@ def strict_saddle(e: Evidence) -> Finding | None:
     )
     if not e.has_run:
         return None if g.verdict is Verdict.NOT_CRITICAL else Finding(Cause.STRICT_SADDLE, 0.95, reason)
-    if e.escape is None or not accusable(e):
+    if e.escape is None or not math.isfinite(e.escape.control) or not (accusable(e) or stands(e)):
         return None
-    strength = min(benefit(e, e.escape), beyond_own_fall(e, e.escape))
-    rivals = [e.smaller_lr, e.larger_lr, e.full_step, e.gentle]
+    strength = freed(e, e.escape)
+    longer = e.larger_lr if step_too_small(e) is not None else None
+    if longer is None and e.larger_lr is not None and benefit(e, e.larger_lr) >= 1.0:
+        # at a critical point a longer step only leaves it sooner; one that gains far more is another matter
+        strength = min(strength, 1.5 * e.escape.gain / e.larger_lr.gain)
+    rivals = [e.smaller_lr, longer, e.full_step, e.gentle]
     if g.verdict is Verdict.NOT_CRITICAL:
         strength = min(strength, MATERIAL * e.scale / max(g.gradient_decrease, 1e-300))
     for rival in rivals:
@@ -155,13 +172,13 @@ def flat_saddle(e: Evidence) -> Finding | None:
     g = e.geometry
     if g is None or g.downhill or g.verdict is not Verdict.DEGENERATE:
         return None
-    if e.descent is None or not e.descent.verified or not accusable(e):
+    if e.descent is None or not e.descent.verified or not (accusable(e) or stands(e)):
         return None
     known = "the loss has a kink here" if g.kink else f"no curvature beyond ±{g.tolerance:.3g} leads down"
     reason = f"{known}, yet the loss is lower by {e.descent.decrease:.3g} within a distance of {e.descent.radius:.3g}"
     if not e.has_run:
         return Finding(Cause.FLAT_SADDLE, 0.9, reason)
-    if e.push is None or (strength := min(benefit(e, e.push), beyond_own_fall(e, e.push))) < 1.0:
+    if e.push is None or not math.isfinite(e.push.control) or (strength := freed(e, e.push)) < 1.0:
         return None
     return Finding(Cause.FLAT_SADDLE, sure(strength), f"{reason}, and {helped(e.push)}")
 
@@ -233,14 +250,18 @@ def _converged_run(e: Evidence, g: Geometry) -> Finding | None:
     """No fork gains more than 1 % of the scale, none could well have, and the gradient promises less."""
     # of noisy data, descent with curvature learns the noise, too
     tried = [fork for fork in e.tried if fork is not e.newton or not e.stochastic]
-    if not tried or (_no_better_than_a_constant(e) and not _nothing_to_learn(e, g)):
+    nothing = certified_minimum(e) if flawed(e) else _nothing_to_learn(e, g)
+    if not tried or (_no_better_than_a_constant(e) and not nothing):
         return None
     # a gain that is worth an action, or one of three times as much that its noise leaves open
     others = [fork for fork in tried if fork is not e.full_step and not fork.broke]
     possible = max((fork.gain + fork.error for fork in others), default=0.0) / worth(e)
     best = max(possible / 3, g.gradient_decrease / worth(e), *(_doubt(e, fork) for fork in tried))
     if e.restart is not None:
-        best = max(best, 0.5 * benefit(e, e.restart))
+        anew = 0.5 * benefit(e, e.restart)
+        # what going on at the full rate would gain as well is what the end of a schedule leaves
+        left = e.full_step is not None and e.full_step.gain > 0.8 * e.restart.gain
+        best = max(best, min(anew, too_soon(e)) if left else anew)
     if e.elsewhere is not None and certified_minimum(e):
         best = max(best, 0.5 * benefit(e, e.elsewhere))
     if best >= 1.0:
@@ -256,6 +277,12 @@ def _doubt(e: Evidence, fork: Fork) -> float:
     if fork in (e.adaptive, e.layerwise, e.newton):
         found = min(found, fork.gain / max(SUBSTANTIAL * e.scale, 1e-300))
     return min(found, too_soon(e)) if fork is e.full_step else found
+
+
+def knows_little(e: Evidence) -> bool:
+    """Whether a run that had time to has learned less than a twentieth of what a constant answer leaves."""
+    constant = e.level.baseline
+    return constant is not None and e.updates >= LEARNED_NOTHING and e.level.loss > constant - WORTH * e.room
 
 
 def _no_better_than_a_constant(e: Evidence) -> bool:

@@ -34,6 +34,7 @@ class Subject:
         objective: the loss with penalty and coupled weight decay, on the samples that forks are judged on.
         curved: the same on those, maybe fewer, that gradients and curvature are taken on.
         dtype_error: relative rounding of one loss value.
+        held: the learning rate that forks keep instead of following a schedule that is about to end; None: they follow.
         tally: the work that was done on these and in forks.
     """
 
@@ -51,6 +52,14 @@ class Subject:
         self.objective = Objective(seen, decay, examined_samples(land.samples, many), self.tally)
         self.curved = Objective(seen, decay, examined_samples(land.samples, few), self.tally)
         self.dtype_error = float(np.finfo(land.dtype).eps)
+        self.held: float | None = None
+
+    def fork(self, run: Trainer) -> Trainer:
+        """A fork of the run, at its present rate throughout where `held` says so."""
+        twin = run.fork()
+        if self.held is not None:
+            twin.opt.lr = self.held
+        return twin
 
     @property
     def stochastic(self) -> bool:

@@ -60,6 +60,7 @@ class Features:
         constant: columns that never change.
         columns: all columns.
         widest: the column of the largest standard deviation or mean.
+        size: median over columns of the root mean square, over 1 or under it, whichever is more.
         duplicates: columns that equal an earlier one, or its negative, up to offset and scale.
         condition: of the correlation matrix of the columns that change, duplicates left out; None for more than 512.
     """
@@ -71,11 +72,12 @@ class Features:
     widest: int
     duplicates: int = 0
     condition: float | None = None
+    size: float = 1.0
 
     @property
     def worst(self) -> float:
-        """The larger of `spread` and `offset`."""
-        return max(self.spread, self.offset)
+        """The largest of `spread`, `offset` and `size`."""
+        return max(self.spread, self.offset, self.size)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class StepSize:
             infinite where one is not finite.
         onset: the run's first gradient norm over a fresh network's, both on a batch of the run's; None without a
             history.
+        soft: the factor on the rate at which the first updates of a fresh network are a fiftieth of it, at most 1.
     """
 
     lr: float
@@ -102,6 +105,7 @@ class StepSize:
     moves: float | None = None
     jumps: float | None = None
     onset: float | None = None
+    soft: float | None = None
 
     @property
     def left(self) -> float:
@@ -172,6 +176,21 @@ class Labels:
     classes: int
     smallest: float
     largest: float
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """What a fresh network learns of unseen samples, with their targets as they are and in another order.
+
+    Attributes:
+        samples: half of which were learned, half judged.
+        given: lowest loss on the judged half.
+        shuffled: the same with shuffled targets, about that of a constant answer.
+    """
+
+    samples: int
+    given: float
+    shuffled: float
 
 
 @dataclass(frozen=True)

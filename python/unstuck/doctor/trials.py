@@ -38,7 +38,7 @@ class Trial:
 
 def make_trial(trial: Trial, subject: Subject, run: Trainer, evidence: Evidence, control: Course) -> Fork | None:
     """The treated fork beside the control. Cost: as the control; None where the treatment cannot be made."""
-    made = trial.prepare(run.fork(), subject, evidence)
+    made = trial.prepare(subject.fork(run), subject, evidence)
     if made is None:
         return None
     fork, objective = made if isinstance(made, tuple) else (made, None)
@@ -91,8 +91,7 @@ def _fresh(fork: Trainer, subject: Subject, evidence: Evidence) -> Made:
 
 def _soft(e: Evidence) -> float:
     """The factor that makes the first updates of a fresh network a fiftieth of its weights."""
-    stride = 1.0 if e.steps is None else e.steps.jumps or e.steps.stride
-    return treatments.STRIDE / min(max(stride, treatments.STRIDE), 1e6)
+    return treatments.STRIDE if e.steps is None or e.steps.soft is None else e.steps.soft
 
 
 def _gentle(fork: Trainer, subject: Subject, evidence: Evidence) -> Made:

@@ -22,7 +22,7 @@ from .evidence import Evidence, Fork
 from .forks import Course
 from .menu import menu
 from .objective import Objective, examined_samples
-from .progress import SUBSTANTIAL, benefit
+from .progress import SUBSTANTIAL, WORTH, benefit, sooner
 from .subject import MOST_SAMPLES, Clock, Subject
 from .treatment import Treatment
 
@@ -180,7 +180,7 @@ def _try_all(diagnosis: Diagnosis, run: Trainer, seconds: float, stated: bool) -
     judged = _judged_by(diagnosis, subject, run)
     untreated = run.fork()
     evidence, control = diagnosis.measured, forks.follow(subject, untreated, steps, judged)
-    highest = _evaluation(subject, run, untreated)
+    highest = _evaluation(subject, run, untreated), _on_new_data(run, untreated) + WORTH * evidence.room
     attempts = [
         Attempt(treatment, fork, None, _verified(diagnosis, evidence, fork, treatment))
         for treatment in candidates
@@ -210,10 +210,13 @@ def _fork(
     run: Trainer,
     control: Course,
     judged: Objective,
-    highest: float,
+    highest: tuple[float, float],
     reordered: bool = False,
 ) -> Fork | None:
-    """The treated fork beside the control, whose loss in evaluation is `highest`; None where it cannot be treated."""
+    """The treated fork beside the control; None where it cannot be treated.
+
+    `highest`: what its losses in evaluation, and on new data, may be.
+    """
     fork = run.fork()
     try:
         if not treatment.act(fork):
@@ -224,7 +227,19 @@ def _fork(
         _reordered(fork)
     found = forks.compare(subject, forks.follow(subject, fork, control.steps, judged), control, treatment.text)
     # what training does not see must not become worse either
-    return found if _evaluation(subject, run, fork) <= highest else replace(found, broke=True)
+    worse = _evaluation(subject, run, fork) > highest[0] or _on_new_data(run, fork) > highest[1]
+    return replace(found, broke=True) if worse else found
+
+
+def _on_new_data(run: Trainer, fork: Trainer) -> float:
+    """The loss of a fork on the validation data; −∞ without any, +∞ where it is not finite.
+
+    Nor with running statistics, of which the validation only knows the run's own.
+    """
+    if run.validation is None or getattr(run.land, "buffers", np.empty(0)).size:
+        return -math.inf
+    loss = float(run.validation(fork.theta)[0])
+    return loss if math.isfinite(loss) else math.inf
 
 
 def _evaluation(subject: Subject, run: Trainer, fork: Trainer) -> float:
@@ -245,7 +260,10 @@ def _reordered(fork: Trainer) -> Trainer:
 def _verified(diagnosis: Diagnosis, evidence: Evidence, fork: Fork, treatment: Treatment) -> bool:
     if treatment.name == "recompute the statistics":
         return diagnosis.cause is Cause.STALE_STATISTICS
-    return benefit(evidence, fork) >= 1.0 and math.isfinite(fork.loss)
+    helps = benefit(evidence, fork)
+    if diagnosis.cause in (Cause.STRICT_SADDLE, Cause.FLAT_SADDLE):
+        helps = max(helps, sooner(evidence, fork))
+    return helps >= 1.0 and math.isfinite(fork.loss)
 
 
 def _best(attempts: list[Attempt], evidence: Evidence) -> Attempt | None:

@@ -127,7 +127,10 @@ def facts(e: Evidence, blamed: Blame | None = None) -> list[Fact]:
     if e.trend is not None:
         found.append(_trend(e.trend, e.stalled))
     if e.continuation is not None:
-        found.append(_continuation(e.continuation))
+        found.append(_continuation(e.continuation, e.scale))
+    if e.held is not None:
+        text = f"The schedule soon ends; copies keep the present learning rate {number(e.held, 3)} instead."
+        found.append(Fact("rate of the copies", number(e.held, 3), "info", text, e.held))
     if e.geometry is not None:
         found.append(_geometry(e.geometry))
     if blamed is not None:
@@ -187,12 +190,16 @@ def _trend(trend: Trend, stalled: bool | None) -> Fact:
     )
 
 
-def _continuation(c: Continuation) -> Fact:
+def _continuation(c: Continuation, whole: float) -> Fact:
     first, last = c.losses[0], c.losses[-1]
     before, after = apart(first, last)
     text = f"trained on unchanged for {c.steps} updates, a copy of the run goes from {before} to {after}"
     good = c.trend is not None and c.trend.falling and not c.broke
     parts = ["then its loss is no longer finite"] if c.broke else []
+    if not c.broke and c.fall > 0.0 and whole > 0.0:
+        # linear: what the present slope promises
+        many = number(0.1 * whole * c.steps / c.fall, 2)
+        parts = [f"at this slope it takes {many} updates to go down by a tenth of what there is to gain"]
     return Fact("going on", f"{before} → {after}", "good" if good else "warn", _sentence(text, parts), asdict(c))
 
 
@@ -205,6 +212,8 @@ def _geometry(g: Geometry) -> Fact:
         f"{what}; lowest curvature in [{_n(low[0])}, {_n(low[1])}], highest in [{_n(high[0])}, "
         f"{_n(high[1])}], flat within ±{_n(g.tolerance)}, gradient norm {_n(g.gradient_norm)}"
     )
+    if low[0] > 0.0:
+        text += f", condition number {_n(high[1] / low[0])}"
     if g.samples is not None:
         text += f", on {g.samples:,} samples"
     if g.distance:

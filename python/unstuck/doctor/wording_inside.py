@@ -17,6 +17,7 @@ from .symptoms import (
     Noise,
     OneBatch,
     Sharpness,
+    Shuffled,
     Statistics,
     StepSize,
 )
@@ -37,6 +38,8 @@ def inside_facts(e: Evidence) -> list[Fact]:
         found.append(_noise(e.noise))
     if e.one_batch is not None:
         found.append(_one_batch(e.one_batch))
+    if e.shuffled is not None:
+        found.append(_shuffled(e.shuffled))
     if e.steps is not None:
         found.append(_steps(e.steps))
     if e.statistics is not None:
@@ -82,10 +85,11 @@ def _weights(weights: tuple[BlockState, ...]) -> Fact:
 
 
 def _features(f: Features) -> Fact:
-    worst = max(f.spread, f.offset)
+    worst = f.worst
     text = (
-        f"Column {f.widest} of X is the largest of {f.columns}: its deviation or mean is {worst:.3g} times a typical "
-        f"deviation; {f.constant} columns never change, {f.duplicates} repeat another."
+        f"Column {f.widest} of X is the largest of {f.columns}: its deviation or mean is "
+        f"{max(f.spread, f.offset):.3g} times a typical deviation; a typical column is {f.size:.3g} times larger or "
+        f"smaller than 1; {f.constant} columns never change, {f.duplicates} repeat another."
     )
     if f.condition is not None:
         text += f" The condition number of their correlations is {number(f.condition, 3)}."
@@ -143,6 +147,18 @@ def _noise(x: Noise) -> Fact:
     )
     plain = {**asdict(x), "scale": x.scale if math.isfinite(x.scale) else None}
     return Fact("noise of a batch", number(x.scale, 3), "info", text, plain)
+
+
+def _shuffled(x: Shuffled) -> Fact:
+    given, shuffled = apart(x.given, x.shuffled)
+    learned = x.given < 0.95 * x.shuffled
+    told = "tell something" if learned else "hardly tell anything"
+    text = (
+        f"Of samples that it does not learn, a fresh network brings the loss to {given}, and with shuffled targets to "
+        f"{shuffled}: the inputs {told} about the targets."
+    )
+    text += "" if learned else " Do they belong together?"
+    return Fact("against shuffled targets", given, "info" if learned else "warn", text, asdict(x))
 
 
 def _one_batch(x: OneBatch) -> Fact:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Event = tuple[float, str]
+HIGHEST = 1e100  # of a drawn loss
 _POINTS = 800
 # told apart without colour
 _STROKES: tuple[Any, ...] = (
@@ -131,7 +132,8 @@ def copies(
 
 def _limits(axes: Axes, values: Array, lowest: float) -> None:
     """A vertical axis from the lowest value of all to a little above the highest of `values`; logarithmic if wide."""
-    highest = float(values[np.isfinite(values)].max())
+    highest = min(float(values[np.isfinite(values)].max()), HIGHEST)
+    lowest = max(lowest, 1.0 / HIGHEST) if lowest > 0 else lowest
     if lowest > 0 and highest > 20 * lowest:
         _value_axis(axes, [lowest, highest])
         room = (highest / lowest) ** 0.06
@@ -272,6 +274,10 @@ def _value_axis(axes: Axes, values: ArrayLike) -> None:
     y = y[np.isfinite(y)]
     if not len(y):
         return
+    if y.max() > HIGHEST:  # room above it would leave float64
+        axes.set_ylim(top=HIGHEST)
+        y = np.minimum(y, HIGHEST)
+    y = np.where(y > 0.0, np.maximum(y, 1.0 / HIGHEST), y)
     least = max(float(y.min()), 0.1 * float(np.quantile(y, 0.02)))  # one lucky batch does not stretch the axis
     if least > 0 and y.max() > 20 * least:
         axes.set_yscale("log")
@@ -312,8 +318,8 @@ def _sparse_symlog(axes: Axes, threshold: float, reach: float) -> None:
 
 def power_of_ten(value: float) -> str:
     """A power of ten as people write it, "−10⁻³"; other numbers in short."""
-    if value == 0:
-        return "0"
+    if value == 0 or not np.isfinite(value):
+        return "0" if value == 0 else "−∞" if value < 0 else "∞"
     exponent = round(float(np.log10(abs(value))))
     if not np.isclose(abs(value), 10.0**exponent, rtol=1e-9):
         return number(value, 3)
