@@ -65,9 +65,8 @@ bool scaled(std::int64_t n, std::int64_t count, const T *rows, const T *scale, T
 
 // P^-½ for P = √(factor·square) + epsilon: 0 where √(factor·square) is at most epsilon or 1e-7 of
 // the largest, the parameters that have had no gradient to speak of.
-template <class T>
-void inverse_roots(std::span<const double> square, double factor, double epsilon,
-                   std::span<T> scale);
+template <class V, class T>
+void inverse_roots(std::span<const V> square, double factor, double epsilon, std::span<T> scale);
 
 template <class T, class Apply>
 std::int64_t follow_ends(std::int64_t n, std::span<FollowedEnd<T>> ends, double accuracy,
