@@ -291,28 +291,33 @@ Followed follow(std::int64_t n, std::span<const T> rows, std::span<const T> imag
 }
 
 template <class T>
-bool scaled(std::int64_t n, std::int64_t count, const T *rows, const T *factors, T *result) {
+void scaled(std::int64_t n, std::int64_t count, const T *rows, const T *factors, T *result) {
+  parallel_ranges(n, kRows, n * count / 4, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const T *row = rows + i * n;
+      T *target = result + i * n;
+      if (!factors)
+        std::copy(row + begin, row + end, target + begin);
+      else
+        for (std::int64_t e = begin; e < end; ++e)
+          target[e] = row[e] * factors[e];
+    }
+  });
+}
+
+template <class T> bool finite(const T *numbers, std::int64_t size) {
   constexpr int lanes = Vector<T>::lanes;
   const auto sums =
-      block_sums<1>(n, n * count / 4, [&](std::int64_t begin, std::int64_t end, double *sum) {
+      block_sums<1>(size, size / 8, [&](std::int64_t begin, std::int64_t end, double *sum) {
         Lanes<T> zero{}; // x − x: 0, or NaN where x is not finite
-        for (std::int64_t i = 0; i < count; ++i) {
-          const T *row = rows + i * n;
-          T *target = result + i * n;
-          std::int64_t e = begin;
-          for (; e + lanes <= end; e += lanes) {
-            Lanes<T> x = load<T>(row + e);
-            if (factors)
-              x *= load<T>(factors + e);
-            zero += x - x;
-            store<T>(target + e, x);
-          }
-          for (; e < end; ++e) {
-            target[e] = factors ? row[e] * factors[e] : row[e];
-            sum[0] += static_cast<double>(target[e] - target[e]);
-          }
+        std::int64_t e = begin;
+        for (; e + lanes <= end; e += lanes) {
+          const Lanes<T> x = load<T>(numbers + e);
+          zero += x - x;
         }
-        sum[0] += static_cast<double>(total<T>(zero));
+        sum[0] = static_cast<double>(total<T>(zero));
+        for (; e < end; ++e)
+          sum[0] += static_cast<double>(numbers[e] - numbers[e]);
       });
   return sums[0] == 0.0;
 }
@@ -354,8 +359,10 @@ void inverse_roots(std::span<const V> square, double factor, double epsilon, std
   });
 }
 
-template bool scaled(std::int64_t, std::int64_t, const float *, const float *, float *);
-template bool scaled(std::int64_t, std::int64_t, const double *, const double *, double *);
+template void scaled(std::int64_t, std::int64_t, const float *, const float *, float *);
+template void scaled(std::int64_t, std::int64_t, const double *, const double *, double *);
+template bool finite(const float *, std::int64_t);
+template bool finite(const double *, std::int64_t);
 template void inverse_roots(std::span<const float>, double, double, std::span<float>);
 template void inverse_roots(std::span<const float>, double, double, std::span<double>);
 template void inverse_roots(std::span<const double>, double, double, std::span<float>);
