@@ -25,12 +25,13 @@ py::tuple follow_rows(const py::array &rows, const py::array &images, double sig
   return py::make_tuple(found.value, found.residual, next, found.count);
 }
 
-template <class T> py::array roots(const py::object &square, double factor, double epsilon) {
-  const auto v = input<double>(square, "square", {-1});
+template <class V, class T>
+py::array roots(const py::array &square, double factor, double epsilon) {
+  const auto v = input<V>(square, "square", {-1});
   auto scale = new_array<T>({v.shape(0)});
   const std::span<T> target(scale.mutable_data(), static_cast<std::size_t>(scale.size()));
   const py::gil_scoped_release release;
-  inverse_roots<T>({v.data(), target.size()}, factor, epsilon, target);
+  inverse_roots<V, T>({v.data(), target.size()}, factor, epsilon, target);
   return scale;
 }
 
@@ -48,9 +49,12 @@ void bind_following(py::module_ &m) {
       "(value, residual, next rows, how many of them are filled) by Rayleigh-Ritz on a few rows.");
   m.def(
       "inverse_roots",
-      [](const py::object &square, double factor, double epsilon, bool single) {
-        return single ? roots<float>(square, factor, epsilon)
-                      : roots<double>(square, factor, epsilon);
+      [](const py::array &square, double factor, double epsilon, bool single) {
+        if (is_type<float>(square))
+          return single ? roots<float, float>(square, factor, epsilon)
+                        : roots<float, double>(square, factor, epsilon);
+        return single ? roots<double, float>(square, factor, epsilon)
+                      : roots<double, double>(square, factor, epsilon);
       },
       py::arg("square"), py::arg("factor"), py::arg("epsilon"), py::arg("single"),
       "1/sqrt(sqrt(factor*square) + epsilon), 0 where there has been no gradient to speak of.");

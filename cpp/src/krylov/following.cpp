@@ -291,69 +291,80 @@ Followed follow(std::int64_t n, std::span<const T> rows, std::span<const T> imag
 }
 
 template <class T>
-bool scaled(std::int64_t n, std::int64_t count, const T *rows, const T *factors, T *result) {
+void scaled(std::int64_t n, std::int64_t count, const T *rows, const T *factors, T *result) {
+  parallel_ranges(n, kRows, n * count / 4, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const T *row = rows + i * n;
+      T *target = result + i * n;
+      if (!factors)
+        std::copy(row + begin, row + end, target + begin);
+      else
+        for (std::int64_t e = begin; e < end; ++e)
+          target[e] = row[e] * factors[e];
+    }
+  });
+}
+
+template <class T> bool finite(const T *numbers, std::int64_t size) {
   constexpr int lanes = Vector<T>::lanes;
   const auto sums =
-      block_sums<1>(n, n * count / 4, [&](std::int64_t begin, std::int64_t end, double *sum) {
+      block_sums<1>(size, size / 8, [&](std::int64_t begin, std::int64_t end, double *sum) {
         Lanes<T> zero{}; // x − x: 0, or NaN where x is not finite
-        for (std::int64_t i = 0; i < count; ++i) {
-          const T *row = rows + i * n;
-          T *target = result + i * n;
-          std::int64_t e = begin;
-          for (; e + lanes <= end; e += lanes) {
-            Lanes<T> x = load<T>(row + e);
-            if (factors)
-              x *= load<T>(factors + e);
-            zero += x - x;
-            store<T>(target + e, x);
-          }
-          for (; e < end; ++e) {
-            target[e] = factors ? row[e] * factors[e] : row[e];
-            sum[0] += static_cast<double>(target[e] - target[e]);
-          }
+        std::int64_t e = begin;
+        for (; e + lanes <= end; e += lanes) {
+          const Lanes<T> x = load<T>(numbers + e);
+          zero += x - x;
         }
-        sum[0] += static_cast<double>(total<T>(zero));
+        sum[0] = static_cast<double>(total<T>(zero));
+        for (; e < end; ++e)
+          sum[0] += static_cast<double>(numbers[e] - numbers[e]);
       });
   return sums[0] == 0.0;
 }
 
-template <class T>
-void inverse_roots(std::span<const double> square, double factor, double epsilon,
-                   std::span<T> scale) {
+template <class V, class T>
+void inverse_roots(std::span<const V> square, double factor, double epsilon, std::span<T> scale) {
+  constexpr std::size_t lanes = 64 / sizeof(V);
   const auto n = static_cast<std::int64_t>(square.size());
   const std::int64_t blocks = (n + kRows - 1) / kRows;
-  std::vector<double> largest(static_cast<std::size_t>(blocks));
-  const auto each = [&](auto &&body) {
-    parallel_blocks(blocks, n, [&](std::int64_t block, int) {
+  std::vector<V> largest(static_cast<std::size_t>(blocks));
+  const auto each = [&](std::int64_t work, auto &&body) {
+    parallel_blocks(blocks, work, [&](std::int64_t block, int) {
       body(static_cast<std::size_t>(block * kRows),
            static_cast<std::size_t>(std::min(n, (block + 1) * kRows)),
            static_cast<std::size_t>(block));
     });
   };
-  each([&](std::size_t begin, std::size_t end, std::size_t block) {
-    double lanes[8] = {};
+  each(n / 8, [&](std::size_t begin, std::size_t end, std::size_t block) {
+    V most[lanes] = {};
     std::size_t e = begin;
-    for (; e + 8 <= end; e += 8)
-      for (std::size_t l = 0; l < 8; ++l)
-        lanes[l] = square[e + l] > lanes[l] ? square[e + l] : lanes[l];
+    for (; e + lanes <= end; e += lanes)
+      for (std::size_t l = 0; l < lanes; ++l)
+        most[l] = square[e + l] > most[l] ? square[e + l] : most[l];
     for (; e < end; ++e)
-      lanes[0] = std::max(lanes[0], square[e]);
-    largest[block] = *std::max_element(lanes, lanes + 8);
+      most[0] = std::max(most[0], square[e]);
+    largest[block] = *std::max_element(most, most + lanes);
   });
   const double top = largest.empty() ? 0.0 : *std::max_element(largest.begin(), largest.end());
   const double still = std::max(epsilon, 1e-7 * std::sqrt(top * factor));
-  const double low = still * still / factor; // √(factor·square) > still
+  const V low = static_cast<V>(still * still / factor); // √(factor·square) > still
   const T eps = static_cast<T>(epsilon), ratio = static_cast<T>(std::sqrt(factor));
-  each([&](std::size_t begin, std::size_t end, std::size_t) {
+  each(n / 2, [&](std::size_t begin, std::size_t end, std::size_t) {
+    const V *v = square.data();
+    T *result = scale.data();
     for (std::size_t e = begin; e < end; ++e) {
-      const T root = std::sqrt(static_cast<T>(square[e])) * ratio + eps;
-      scale[e] = square[e] > low ? T(1) / std::sqrt(root) : T(0);
+      const T inverse = T(1) / std::sqrt(std::sqrt(static_cast<T>(v[e])) * ratio + eps);
+      result[e] = v[e] > low ? inverse : T(0);
     }
   });
 }
 
-template bool scaled(std::int64_t, std::int64_t, const float *, const float *, float *);
-template bool scaled(std::int64_t, std::int64_t, const double *, const double *, double *);
+template void scaled(std::int64_t, std::int64_t, const float *, const float *, float *);
+template void scaled(std::int64_t, std::int64_t, const double *, const double *, double *);
+template bool finite(const float *, std::int64_t);
+template bool finite(const double *, std::int64_t);
+template void inverse_roots(std::span<const float>, double, double, std::span<float>);
+template void inverse_roots(std::span<const float>, double, double, std::span<double>);
 template void inverse_roots(std::span<const double>, double, double, std::span<float>);
 template void inverse_roots(std::span<const double>, double, double, std::span<double>);
 template Followed follow(std::int64_t, std::span<const float>, std::span<const float>, double,

@@ -26,7 +26,7 @@ class Metric:
     """P = root + ε or √(root² + ε), root = √(factor·square); infinite where the root is not above ε.
 
     Attributes:
-        square: (n,) float64.
+        square: (n,) float64, or the optimizer's own float32 or float64 state, which its next step changes.
         factor: of the square, the correction of its start.
         eps: ε.
         inside: whether ε goes under the root.
@@ -41,7 +41,7 @@ class Metric:
 
     def diagonal(self) -> Array:
         """P (n,) float64."""
-        root = np.sqrt(self.square * self.factor)
+        root = np.sqrt(self.square.astype(np.float64) * self.factor)
         least = np.sqrt(self.eps) if self.inside else self.eps
         still = root <= max(least, STILL * float(root.max(initial=0.0)))
         with np.errstate(divide="ignore"):
@@ -90,7 +90,9 @@ def metric(optimizer: Any) -> Metric:
         raise ArgumentError(f"`optimizer`: {opt.rule} {why}, so that there is no P; it is there for {_names()}")
     if opt.t == 0 or opt.n is None or not opt.slots:
         raise ArgumentError(f"`optimizer`: {opt.rule} has done no update yet, so that there are no second moments")
-    made = _ROOTS[opt.rule](opt, dict(opt.hyper_at(opt.start + opt.t - 1)))
+    made = _ROOTS[opt.rule](opt, opt.hyper_at(opt.start + opt.t - 1))
+    if not opt.per_block:
+        return made
     return replace(made, rates=tuple((begin, end, rate) for begin, end, rate, _, _ in _block_rows(opt)))
 
 
@@ -169,7 +171,7 @@ def _block_rows(opt: Optimizer) -> list[Any]:
 
 
 def _adam(opt: Optimizer, hyper: dict[str, float]) -> Metric:
-    square = opt.value("largest_second_moment" if hyper.get("amsgrad") else "second_moment")
+    square = opt.state_vector("largest_second_moment" if hyper.get("amsgrad") else "second_moment")
     return Metric(square, 1.0 / (1.0 - hyper["beta2"] ** opt.t), hyper["eps"])
 
 
@@ -192,9 +194,9 @@ def _adamax(opt: Optimizer, hyper: dict[str, float]) -> Metric:
 
 
 def _rmsprop(opt: Optimizer, hyper: dict[str, float]) -> Metric:
-    square = opt.value("square_average")
+    square = opt.state_vector("square_average")
     if hyper["centered"]:
-        square = np.maximum(square - opt.value("gradient_average") ** 2, 0.0)
+        square = np.maximum(opt.value("square_average") - opt.value("gradient_average") ** 2, 0.0)
     return Metric(square, 1.0, hyper["eps"], bool(hyper["eps_inside"]))
 
 

@@ -10,12 +10,18 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 PANEL = 1 << 16  # rows
+# OpenBLAS's threads spin for some 20 ms after a product, on the cores that the next Hessian product needs. Up to these
+# multiply-adds (with a matrix, with one vector) it uses none; from LARGE in all on they are worth it.
+ALONE, ALONE_VECTOR, LARGE = 1 << 17, 1 << 13, 1 << 25
 
 
-def panels(n: int) -> Iterator[slice]:
-    """Consecutive row ranges."""
-    for begin in range(0, n, PANEL):
-        yield slice(begin, min(begin + PANEL, n))
+def panels(n: int, width: int = 1, columns: int = 0) -> Iterator[slice]:
+    """Consecutive row ranges; of products of `width` × `columns` multiply-adds a row, without threads of BLAS."""
+    size, work = PANEL, width * columns
+    if work > 0 and n * work < LARGE:
+        size = max(1, min(PANEL, (ALONE if min(width, columns) > 1 else ALONE_VECTOR) // work))
+    for begin in range(0, n, size):
+        yield slice(begin, min(begin + size, n))
 
 
 def wide(block: Array) -> Array:
@@ -26,7 +32,7 @@ def wide(block: Array) -> Array:
 def gram(a: Array, b: Array) -> Array:
     """AᵀB, (p, q), of blocks (n, p) and (n, q)."""
     total = np.zeros((a.shape[1], b.shape[1]))
-    for rows in panels(len(a)):
+    for rows in panels(len(a), *total.shape):
         total += wide(a[rows]).T @ wide(b[rows])
     return total
 
@@ -34,7 +40,7 @@ def gram(a: Array, b: Array) -> Array:
 def combined(a: Array, weights: Array, dtype: Any = np.float64) -> Array:
     """A·W as a new block (n, q)."""
     result = np.empty((len(a), weights.shape[1]), dtype=dtype, order="F")
-    for rows in panels(len(a)):
+    for rows in panels(len(a), *weights.shape):
         result[rows] = wide(a[rows]) @ weights
     return result
 
@@ -60,7 +66,7 @@ def orthonormalised(x: Array, basis: Array) -> Array | None:
     before = float(np.linalg.norm(x))
     for _ in range(3):
         coefficients = gram(basis, x[:, None])
-        for rows in panels(len(x)):
+        for rows in panels(len(x), *coefficients.shape):
             x[rows] -= (wide(basis[rows]) @ coefficients)[:, 0]
         after = float(np.linalg.norm(x))
         if not after > 1e-10 * before:

@@ -138,6 +138,13 @@ class Optimizer:
         """
         return storage.numbers(self._slots(), self.format, self.slots, name, self.n)
 
+    def state_vector(self, name: str) -> Array:
+        """A state vector (n,) to read only: the array itself, float32 or float64, or as `value` where it is low-bit."""
+        names = [slot for slot, _, _ in self._slots()]
+        if self.format is not None or name not in names or not self.slots:
+            return self.value(name)
+        return self.slots[names.index(name)]
+
     def init(self, size: int | Sequence[Block], dtype: Any = None) -> None:
         """Start anew: no updates done, state as at the beginning.
 

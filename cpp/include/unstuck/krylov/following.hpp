@@ -59,15 +59,17 @@ template <class T, class Apply>
 std::int64_t follow_ends(std::int64_t n, std::span<FollowedEnd<T>> ends, double accuracy,
                          std::int64_t most, LookSpace<T> &space, Apply &&apply);
 
-// rows[i][e]·scale[e]; false if a result is not finite.
+// result[i][e] = rows[i][e]·scale[e], without `scale` a copy.
 template <class T>
-bool scaled(std::int64_t n, std::int64_t count, const T *rows, const T *scale, T *result);
+void scaled(std::int64_t n, std::int64_t count, const T *rows, const T *scale, T *result);
+
+// Whether every number is finite.
+template <class T> bool finite(const T *numbers, std::int64_t size);
 
 // P^-½ for P = √(factor·square) + epsilon: 0 where √(factor·square) is at most epsilon or 1e-7 of
 // the largest, the parameters that have had no gradient to speak of.
-template <class T>
-void inverse_roots(std::span<const double> square, double factor, double epsilon,
-                   std::span<T> scale);
+template <class V, class T>
+void inverse_roots(std::span<const V> square, double factor, double epsilon, std::span<T> scale);
 
 template <class T, class Apply>
 std::int64_t follow_ends(std::int64_t n, std::span<FollowedEnd<T>> ends, double accuracy,
@@ -78,18 +80,24 @@ std::int64_t follow_ends(std::int64_t n, std::span<FollowedEnd<T>> ends, double 
       total += end.found.count;
     if (done > 0 && done + total > most)
       return done;
-    T *row = space.sized(space.block, total * n), *image = space.sized(space.images, total * n);
-    for (const auto &end : ends) {
-      scaled<T>(n, end.found.count, end.rows, end.scale, row);
-      row += end.found.count * n;
+    T *image = space.sized(space.images, total * n);
+    const T *block = ends.front().rows;
+    if (ends.size() > 1 || ends.front().scale) {
+      T *row = space.sized(space.block, total * n);
+      block = row;
+      for (const auto &end : ends) {
+        scaled<T>(n, end.found.count, end.rows, end.scale, row);
+        row += end.found.count * n;
+      }
     }
-    apply(space.block.data(), total, image);
+    apply(block, total, image);
     done += total;
-    bool rough = false, finite = true;
+    bool rough = false;
     for (auto &end : ends) {
       const std::int64_t count = end.found.count;
-      finite = scaled<T>(n, count, image, end.scale, image) && finite;
-      if (!finite) {
+      if (end.scale)
+        scaled<T>(n, count, image, end.scale, image);
+      if (!finite<T>(image, count * n)) {
         end.found.value = std::numeric_limits<double>::quiet_NaN();
         return done;
       }
