@@ -56,7 +56,7 @@ def dense_matrix(
     n = operator.shape[0]
     if not 1 <= n <= EXACT_LIMIT:
         raise ArgumentError(f"`op` must have 1 to {EXACT_LIMIT} rows to be made a matrix, got {n}; use Lanczos instead")
-    needed = 3 * 8 * n * n
+    needed = matrix_bytes(n)
     if memory_budget is not None and needed > memory_budget:
         raise BudgetError(
             f"the dense matrix of {n} parameters needs {needed:,} bytes, `memory_budget` is {memory_budget:,}"
@@ -78,6 +78,11 @@ def dense_matrix(
     matrix *= 0.5
     asymmetry = _frobenius(matrix - matrix.T)
     return DenseOperator(matrix + matrix.T, asymmetry)
+
+
+def matrix_bytes(n: int) -> int:
+    """What `dense_matrix` and a decomposition of it take: three matrices in float64."""
+    return 3 * 8 * n * n
 
 
 def eigenvalues_and_vectors(matrix: Array) -> tuple[Array, Array]:
