@@ -16,7 +16,7 @@ from ..certificate import certifier
 from ..errors import BudgetError, NonFiniteError
 from ..operators import HessianOperator
 from . import lanczos
-from .dense import dense_matrix
+from .dense import dense_matrix, some_eigenvectors
 from .plan import FEWEST, Plan, basis_plan, three_vector_plan
 from .products import LARGEST_ASYMMETRY, lengths, refuse_asymmetric
 from .tall_blocks import combined, gram, orthonormalised, residual_norms
@@ -139,7 +139,7 @@ class Search:
         self._check_symmetry(asymmetry)
         subset = (0, self.k - 1) if self.request.sign > 0 else (self.n - self.k, self.n - 1)
         self.vectors, self.images = self.vectors[:, :0], self.images[:, :0]
-        self._add(_some_vectors(matrix, *subset))
+        self._add(some_eigenvectors(matrix, *subset))
         self.complete = True
 
     def warm_start(self, start: Array) -> Array | None:
@@ -392,15 +392,6 @@ class Completeness:
         limit = 0.5 * self.search.absolute_tolerance()
         self.settled = bool(state.residuals()[:below].max() <= limit)
         return self.settled
-
-
-def _some_vectors(matrix: Array, first: int, last: int) -> Array:
-    """Eigenvectors number `first` to `last`, in ascending order of the eigenvalues, as columns."""
-    found = eigh(matrix, subset_by_index=(first, last))[1]
-    if found.shape[1] == last - first + 1:
-        return np.asarray(found)
-    # dsyevr leaves some out where eigenvalues differ by rounding alone, without a word
-    return np.asarray(eigh(matrix, driver="ev")[1][:, first : last + 1])
 
 
 def is_checkpoint(state: _core.Lanczos) -> bool:
