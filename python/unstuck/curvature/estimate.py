@@ -74,7 +74,8 @@ def t_quantile(confidence: float, degrees: int) -> float:
 def t_interval(samples: Array, confidence: float) -> tuple[float, float]:
     """(mean, half the width of its t-interval)."""
     count = len(samples)
-    spread = float(np.std(samples, ddof=1)) if count > 1 else math.inf
+    scale = float(np.abs(samples).max(initial=0.0)) or 1.0  # squares of what is tiny would vanish
+    spread = scale * float(np.std(samples / scale, ddof=1)) if count > 1 else math.inf
     return float(np.mean(samples)), t_quantile(confidence, max(count - 1, 1)) * spread / math.sqrt(count)
 
 

@@ -125,6 +125,7 @@ def _xtrace(job: _Job, vectors: int, limit: float | None) -> Estimate:
             state.extend(min(COLUMNS, wanted - begin))
             if job.progress is not None:
                 job.progress(state.count, wanted, f"{job.products.done} products")
+        job.products.require_squares()
         value, half = state.estimate(job.confidence)
         widths.append((state.count, half))
         if limit is None or half <= limit:
@@ -172,8 +173,8 @@ def frobenius(
     """
     job = _Job(op, sketch, probes, pairs, confidence, None, memory_budget, seed, progress)
     if job.direct:
-        squares = [lengths(images) for _, images in job.columns()]
-        value = float(np.linalg.norm(np.concatenate(squares)))
+        sizes = np.concatenate([lengths(images) for _, images in job.columns()])
+        value = float(lengths(sizes[None])[0])
         return job.exact(value, job.products.noise * math.sqrt(job.products.n))
     kept = job.deflate()
     scale = job.products.norm or 1.0
@@ -247,6 +248,7 @@ def diagonal(
     rest = kept.images - (kept.images @ kept.rows.T) @ kept.rows
     value = np.einsum("ij,ij->j", kept.rows, kept.images, dtype=np.float64)
     value += np.einsum("ij,ij->j", kept.rows, rest, dtype=np.float64)
+    job.products.require_squares()
     mean, squares, count = np.zeros(n), np.zeros(n), 0
     for z, _, image in job.probe_blocks(kept, job.probes):
         for sample in np.asarray(z, np.float64) * kept.without(image):

@@ -82,6 +82,7 @@ def probe(
         block = state.next()
         state.push(products.rows(block) if step else products.first(block, rng))
         products.norm = max(products.norm, state.largest_product)
+        products.require_squares()
         _check_symmetry(products, state, probes)
         if progress is not None:
             progress(step + 1, steps, f"{products.done} products")

@@ -90,14 +90,9 @@ class Products:
         Raises:
             NonDeterministicError: the repeated product differs by more than rounding.
             OperatorError: the operator is not symmetric, or as `rows`.
-            NonFiniteError: as `rows`, or all products are so small that their squares vanish.
+            NonFiniteError: as `rows`.
         """
         images = self.rows(rows)
-        if 0.0 < self.norm < SMALLEST_NORM:
-            raise NonFiniteError(
-                f"products of `op` are as small as {self.norm:.3g}, so that their squares underflow: scale the "
-                "operator up"
-            )
         self._same_twice(rows[:1], images[0])
         if len(rows) > 1:
             self._symmetric(rows, images)
@@ -105,6 +100,18 @@ class Products:
             other = gaussian(rng, 1, self.n, self.dtype)
             self._symmetric(np.concatenate([rows, other]), np.concatenate([images, self.rows(other)]))
         return images
+
+    def require_squares(self) -> None:
+        """For work with squares of products, once there are some.
+
+        Raises:
+            NonFiniteError: the squares vanish.
+        """
+        if 0.0 < self.norm < SMALLEST_NORM:
+            raise NonFiniteError(
+                f"products of `op` are as small as {self.norm:.3g}, so that their squares underflow: scale the "
+                "operator up"
+            )
 
     def _same_twice(self, row: Array, image: Array) -> None:
         change = float(lengths(self.rows(row) - image)[0])
