@@ -159,7 +159,7 @@ def test_memory_budget():
         np.testing.assert_allclose(result.values, values[:5], atol=1e-7)
         assert result.complete is True
     assert full.products <= tight.products
-    with pytest.raises(us.errors.BudgetError, match=r"at least [\d,]+ bytes"):
+    with pytest.raises(us.errors.BudgetError, match="at least"):
         eigenpairs(np.eye(300), 5, memory_budget=100)
 
 

@@ -131,10 +131,11 @@ def as_operator(op: Any) -> HessianOperator:
 
     Raises:
         ArgumentError: `op` is not square or has no real float type.
+        ArgumentTypeError: a matrix of text or objects.
     """
     if isinstance(op, HessianOperator):
         return op
-    if isinstance(op, np.ma.MaskedArray):
+    if isinstance(op, np.ndarray) and op.dtype.kind != "c":
         op = np.asarray(real_array(op, "op"))
     shape = getattr(op, "shape", None)
     call = callable(op) and not hasattr(op, "__matmul__")
@@ -157,15 +158,32 @@ def as_operator(op: Any) -> HessianOperator:
     def product(v: Array) -> Array:
         if call:
             return _real(op(v), v.shape, dtype)
-        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused by name
-            return _real(op @ v, v.shape, dtype)
+        return _real(_times(op, v), v.shape, dtype)
 
     def block(rows: Array) -> Array:
-        with np.errstate(invalid="ignore", over="ignore"):
-            return np.ascontiguousarray(_real(op @ rows.T, rows.T.shape, dtype).T)
+        if len(rows) == 1:  # SciPy would hand a column (n, 1) to the product of vectors
+            return product(rows[0])[None]
+        return np.ascontiguousarray(_real(_times(op, rows.T), rows.T.shape, dtype).T)
 
     single = call or _repeats_single_products(op)
     return HessianOperator(int(shape[0]), dtype, product, None if single else block)
+
+
+def _times(op: Any, argument: Array) -> Any:
+    """The product `op @ argument`; where SciPy finds that the result does not fit, the error says so."""
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused by name
+        try:
+            return op @ argument
+        except ValueError as error:
+            place = error.__traceback__
+            while place is not None and place.tb_next is not None:
+                place = place.tb_next
+            module = "" if place is None else str(place.tb_frame.f_globals.get("__name__", ""))
+            if isinstance(op, LinearOperator) and module.startswith("scipy.sparse.linalg"):
+                raise OperatorError(
+                    f"a product of `op` must have shape {argument.shape}, as what it is multiplied with: {error}"
+                ) from error
+            raise
 
 
 def _repeats_single_products(op: Any) -> bool:

@@ -94,6 +94,17 @@ def eigenvalues_and_vectors(matrix: Array) -> tuple[Array, Array]:
     return values, vectors
 
 
+def some_eigenvectors(matrix: Array, first: int, last: int) -> Array:
+    """Eigenvectors number `first` to `last`, in ascending order of the eigenvalues, as columns."""
+    from scipy.linalg import eigh
+
+    found = eigh(matrix, subset_by_index=(first, last))[1]
+    if found.shape[1] == last - first + 1:
+        return np.asarray(found)
+    # dsyevr leaves some out where eigenvalues differ by rounding alone, without a word
+    return np.asarray(eigh(matrix, driver="ev")[1][:, first : last + 1])
+
+
 def tridiagonal_form(matrix: Array) -> tuple[Array, Array]:
     """Diagonal (n,) and off-diagonal (n − 1,) of an orthogonally similar tridiagonal matrix (LAPACK dsytrd).
 

@@ -16,7 +16,7 @@ from ..certificate import certifier
 from ..errors import BudgetError, NonFiniteError
 from ..operators import HessianOperator
 from . import lanczos
-from .dense import dense_matrix, matrix_bytes
+from .dense import dense_matrix, matrix_bytes, some_eigenvectors
 from .plan import FEWEST, Plan, basis_plan, three_vector_plan
 from .products import LARGEST_ASYMMETRY, lengths, refuse_asymmetric
 from .tall_blocks import combined, gram, orthonormalised, residual_norms
@@ -139,7 +139,7 @@ class Search:
         self._check_symmetry(asymmetry)
         subset = (0, self.k - 1) if self.request.sign > 0 else (self.n - self.k, self.n - 1)
         self.vectors, self.images = self.vectors[:, :0], self.images[:, :0]
-        self._add(eigh(matrix, subset_by_index=subset)[1])
+        self._add(some_eigenvectors(matrix, *subset))
         self.complete = True
 
     def warm_start(self, start: Array) -> Array | None:

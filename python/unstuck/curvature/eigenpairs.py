@@ -115,12 +115,14 @@ def eigenpairs(
     operator = as_operator(op)
     n = operator.shape[0]
     k = _checked_count(k, n)
-    if which not in ("smallest", "largest"):
+    if not isinstance(which, str) or which not in ("smallest", "largest"):
         raise ArgumentError(f'`which` must be "smallest" or "largest", got {which!r}')
     if tolerance is not None and NON_NEGATIVE.check("tolerance", tolerance) == 0.0:
         raise ArgumentError("`tolerance` must be a positive number or None, got 0")
     Count(0).check("seed", seed)
-    if max_products is not None and not (hasattr(max_products, "__index__") and max_products >= 1):
+    if max_products is not None and (
+        np.ndim(max_products) != 0 or not hasattr(max_products, "__index__") or max_products < 1
+    ):
         raise ArgumentError(f"`max_products` must be a positive integer or None, got {max_products!r}")
     check_progress(progress)
     guesses = None if start is None else _checked_start(start, n)
@@ -152,13 +154,14 @@ def eigenpairs(
 def _solve(search: Search, guesses: Array | None) -> bool:
     """Whether the k pairs converged."""
     n, k, limit = search.n, search.k, search.request.max_products
-    affordable = (limit is None or limit >= n + k) and matrix_bytes(n) <= search.request.memory
+    affordable = limit is None or limit >= n + k
+    room = search.request.memory >= matrix_bytes(n)
     small = n <= ALWAYS_DENSE or (n <= EXACT_LIMIT and 8 * k >= n)
-    if small and affordable and guesses is None:
+    if small and affordable and room and guesses is None:
         search.dense()
         return True
     # a matrix of this size costs less than a run of so many steps
-    patience = n // 3 if n <= EXACT_LIMIT and affordable else n
+    patience = n // 3 if n <= EXACT_LIMIT and affordable and room else n
     search.make_plan(max(min(patience, n if limit is None else limit, MOST_CYCLED), k + 2, 1))
     first = None if guesses is None else search.warm_start(guesses)
     if not search.krylov(first):
@@ -201,7 +204,10 @@ def _warn_if_inexact(residuals: Array, tolerance: float, converged: bool) -> Non
     worst = float(residuals.max())
     if worst <= tolerance:
         return
-    why = "the products of `op` are not more exact than that; use a float64 operator or a larger `tolerance`"
+    why = (
+        "the products of `op` are not more exact than that, or not quite those of a symmetric operator; "
+        "use a float64 operator or a larger `tolerance`"
+    )
     if not converged:
         why = "the products allowed did not suffice; raise `max_products`, or `memory_budget` for a larger basis"
     warnings.warn(

@@ -74,7 +74,8 @@ def t_quantile(confidence: float, degrees: int) -> float:
 def t_interval(samples: Array, confidence: float) -> tuple[float, float]:
     """(mean, half the width of its t-interval)."""
     count = len(samples)
-    spread = float(np.std(samples, ddof=1)) if count > 1 else math.inf
+    scale = float(np.abs(samples).max(initial=0.0)) or 1.0  # squares of what is tiny would vanish
+    spread = scale * float(np.std(samples / scale, ddof=1)) if count > 1 else math.inf
     return float(np.mean(samples)), t_quantile(confidence, max(count - 1, 1)) * spread / math.sqrt(count)
 
 
@@ -87,14 +88,13 @@ def unit_blocks(n: int, dtype: Any) -> Any:
         yield begin, block
 
 
-def deflation(products: Products, sketch: int, pairs: Any, memory_budget: int | None, seed: int) -> Deflation:
+def deflation(products: Products, sketch: int, known: Array, memory_budget: int | None, seed: int) -> Deflation:
     """Known eigenvectors, and the range of H on `sketch` random signs: what a trace owes to its largest parts.
 
     Takes as many as the memory holds. Source: R. A. Meyer, C. Musco, C. Musco, D. P. Woodruff (2021), Hutch++,
     arXiv 2010.09649.
     """
     n, dtype = products.n, products.dtype
-    known = _known(pairs, n, dtype)
     rng = np.random.default_rng([seed, 1])
     room = (DEFAULT_MEMORY if memory_budget is None else memory_budget) // (6 * n * dtype.itemsize) - len(known)
     count = int(min(sketch, max(room, 0), n - len(known)))
@@ -110,7 +110,7 @@ def deflation(products: Products, sketch: int, pairs: Any, memory_budget: int | 
     return Deflation(rows, products.rows(rows))
 
 
-def _known(pairs: Any, n: int, dtype: np.dtype[Any]) -> Array:
+def known_rows(pairs: Any, n: int, dtype: np.dtype[Any]) -> Array:
     """Rows of known eigenvectors: an Eigenpairs, or an array (n, k)."""
     if pairs is None:
         return np.empty((0, n), dtype)

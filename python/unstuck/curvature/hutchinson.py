@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError, ConvergenceWarning
 from ..progress import Progress, check_progress
 from ..ranges import BELOW_ONE, NON_NEGATIVE, Count
-from .estimate import COLUMNS, Deflation, Estimate, deflation, t_interval, t_quantile, unit_blocks
+from .estimate import COLUMNS, Deflation, Estimate, deflation, known_rows, t_interval, t_quantile, unit_blocks
 from .measure import Share
 from .plan import checked_budget
-from .products import Products, gaussian, lengths, signs
+from .products import Products, check_entries, gaussian, lengths, signs
 from .xtrace import FEWEST, MOST_VECTORS, VECTORS, LeaveOneOut, vectors_needed
 
 Array = NDArray[Any]
 
 SKETCH = 32  # products that go into the range of H, and as many into its images
 PROBES = 32  # of what is left
+WITNESSES = 4  # Gaussian vectors that measure ‖H − Hᵀ‖_F beside all columns
 MOST = 100_000  # products, when a tolerance asks for many
 
 
@@ -85,7 +86,7 @@ def trace(
     E. N. Epperly, J. A. Tropp, R. J. Webber (2024), XTrace, SIAM J. Matrix Anal. Appl. 45, 1–23; B. Efron, C. Stein
     (1981), Ann. Statist. 9, 586–596.
     """
-    if method not in ("hutch++", "xtrace"):
+    if not isinstance(method, str) or method not in ("hutch++", "xtrace"):
         raise ArgumentError(f'`method` must be "hutch++" or "xtrace", got {method!r}')
     limit = None if tolerance is None else _positive("tolerance", tolerance)
     if method == "xtrace":
@@ -124,6 +125,7 @@ def _xtrace(job: _Job, vectors: int, limit: float | None) -> Estimate:
             state.extend(min(COLUMNS, wanted - begin))
             if job.progress is not None:
                 job.progress(state.count, wanted, f"{job.products.done} products")
+        job.products.require_squares()
         value, half = state.estimate(job.confidence)
         widths.append((state.count, half))
         if limit is None or half <= limit:
@@ -171,8 +173,8 @@ def frobenius(
     """
     job = _Job(op, sketch, probes, pairs, confidence, None, memory_budget, seed, progress)
     if job.direct:
-        squares = [lengths(images) for _, images in job.columns()]
-        value = float(np.linalg.norm(np.concatenate(squares)))
+        sizes = np.concatenate([lengths(images) for _, images in job.columns()])
+        value = float(lengths(sizes[None])[0])
         return job.exact(value, job.products.noise * math.sqrt(job.products.n))
     kept = job.deflate()
     scale = job.products.norm or 1.0
@@ -246,6 +248,7 @@ def diagonal(
     rest = kept.images - (kept.images @ kept.rows.T) @ kept.rows
     value = np.einsum("ij,ij->j", kept.rows, kept.images, dtype=np.float64)
     value += np.einsum("ij,ij->j", kept.rows, rest, dtype=np.float64)
+    job.products.require_squares()
     mean, squares, count = np.zeros(n), np.zeros(n), 0
     for z, _, image in job.probe_blocks(kept, job.probes):
         for sample in np.asarray(z, np.float64) * kept.without(image):
@@ -280,16 +283,25 @@ class _Job:
         self.seed = Count(0).check("seed", seed)
         check_progress(progress)
         checked_budget(memory_budget)
-        self.pairs, self.memory, self.progress = pairs, memory_budget, progress
+        self.pairs = known_rows(pairs, self.products.n, self.products.dtype)
+        self.memory, self.progress = memory_budget, progress
         self.rng = np.random.default_rng(seed)
         self.direct = self.products.n <= min(2 * self.sketch + self.probes, self.most)
 
     def columns(self) -> Any:
-        """(begin, H·eᵢ as rows) in blocks, the operator checked first."""
+        """(begin, H·eᵢ as rows) in blocks, the operator checked first; once all are there, so is its symmetry."""
         n, dtype = self.products.n, self.products.dtype
         self.products.first(gaussian(self.rng, 1, n, dtype), self.rng)
+        z, largest = gaussian(self.rng, WITNESSES, n, np.float64), 0.0
+        skew = np.zeros_like(z)  # (H − Hᵀ)·z, whose mean square is that of ‖H − Hᵀ‖_F
         for begin, block in unit_blocks(n, dtype):
-            yield begin, self.products.rows(block)
+            images = self.products.rows(block)
+            own = slice(begin, begin + len(block))
+            skew += z[:, own] @ images
+            skew[:, own] -= z @ images.T
+            largest = max(largest, float(np.abs(images).max()))
+            yield begin, images
+        check_entries(self.products.op, largest, 0.5 * float(np.linalg.norm(lengths(skew))) / math.sqrt(WITNESSES))
 
     def deflate(self) -> Deflation:
         return deflation(self.products, min(self.sketch, self.most // 4), self.pairs, self.memory, self.seed)

@@ -46,7 +46,8 @@ def checked_budget(memory_budget: Any) -> int:
     """
     if memory_budget is None:
         return DEFAULT_MEMORY
-    if isinstance(memory_budget, bool) or not hasattr(memory_budget, "__index__") or memory_budget <= 0:
+    number = hasattr(memory_budget, "__index__") and not np.ndim(memory_budget) and not isinstance(memory_budget, bool)
+    if not number or memory_budget <= 0:
         raise ArgumentError(f"`memory_budget` must be a positive number of bytes or None, got {memory_budget!r}")
     return int(memory_budget)
 

@@ -13,7 +13,7 @@ from ..interrupt import interruptible
 from ..progress import Progress
 from .dense import EXACT_LIMIT, dense_matrix
 from .measure import EigenvalueMeasure, ProbeMeasure
-from .products import LARGEST_ASYMMETRY, Products, gaussian, lengths, require_memory
+from .products import LARGEST_ASYMMETRY, Products, check_entries, gaussian, lengths, require_memory
 
 Array = NDArray[np.float64]
 
@@ -45,9 +45,7 @@ def all_eigenvalues(products: Products, memory_budget: int | None, progress: Pro
             progress(done, total, "products of the dense matrix")
 
     matrix, asymmetry = dense_matrix(products.op, memory_budget, show)
-    size = float(np.abs(matrix).max()) * np.sqrt(products.n)
-    if asymmetry > LARGEST_ASYMMETRY * size + 10.0 * products.op.noise * products.n:
-        raise OperatorError(f"`op` is not symmetric: ½‖H − Hᵀ‖ = {asymmetry:.3g} at entries up to {size:.3g}/√n")
+    check_entries(products.op, float(np.abs(matrix).max()), asymmetry)
     values = interruptible(lambda: np.linalg.eigvalsh(matrix))
     norm = products.norm = float(np.abs(values).max(initial=0.0))
     rounding = float(np.finfo(np.float64).eps) * np.sqrt(products.n) * norm
@@ -84,6 +82,7 @@ def probe(
         block = state.next()
         state.push(products.rows(block) if step else products.first(block, rng))
         products.norm = max(products.norm, state.largest_product)
+        products.require_squares()
         _check_symmetry(products, state, probes)
         if progress is not None:
             progress(step + 1, steps, f"{products.done} products")

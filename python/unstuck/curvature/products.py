@@ -14,6 +14,7 @@ Array = NDArray[Any]
 
 DEFAULT_MEMORY = 2**30  # bytes
 LARGEST_PRODUCT = 1e150  # in norm
+SMALLEST_NORM = 1e-140  # of an operator that is not zero
 LARGEST_ASYMMETRY = 1e-3  # relative to ‖Hv‖: beyond rounding and difference quotients
 
 
@@ -100,6 +101,18 @@ class Products:
             self._symmetric(np.concatenate([rows, other]), np.concatenate([images, self.rows(other)]))
         return images
 
+    def require_squares(self) -> None:
+        """For work with squares of products, once there are some.
+
+        Raises:
+            NonFiniteError: the squares vanish.
+        """
+        if 0.0 < self.norm < SMALLEST_NORM:
+            raise NonFiniteError(
+                f"products of `op` are as small as {self.norm:.3g}, so that their squares underflow: scale the "
+                "operator up"
+            )
+
     def _same_twice(self, row: Array, image: Array) -> None:
         change = float(lengths(self.rows(row) - image)[0])
         size = float(lengths(image[None])[0])
@@ -119,6 +132,18 @@ class Products:
                 f"`op` is not symmetric: xᵀHy and yᵀHx differ by {gap:.3g} where ‖x‖·‖Hy‖/√n = {size:.3g}; a Hessian "
                 "is symmetric, so check the product (`hvp`)"
             )
+
+
+def check_entries(op: HessianOperator, largest: float, asymmetry: float) -> None:
+    """Holds ½‖H − Hᵀ‖_F against the largest entry of H, once all columns are known.
+
+    Raises:
+        OperatorError: the operator is not symmetric.
+    """
+    n = int(op.shape[0])
+    size = largest * np.sqrt(n)
+    if asymmetry > LARGEST_ASYMMETRY * size + 10.0 * op.noise * n:
+        raise OperatorError(f"`op` is not symmetric: ½‖H − Hᵀ‖ = {asymmetry:.3g} at entries up to {size:.3g}/√n")
 
 
 def refuse_asymmetric(op: HessianOperator, message: str) -> NoReturn:
@@ -177,7 +202,8 @@ def require_memory(needed: int, budget: int | None, what: str) -> None:
         ArgumentError: `budget` is not a positive number of bytes.
         BudgetError: `needed` exceeds it.
     """
-    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget <= 0):
+    counted = isinstance(budget, (int, np.integer)) and not isinstance(budget, bool)
+    if budget is not None and not (counted and budget > 0):
         raise ArgumentError(f"`memory_budget` must be a positive number of bytes or None, got {budget!r}")
     limit = DEFAULT_MEMORY if budget is None else int(budget)
     if needed > limit:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
 from ..progress import Progress, check_progress
-from ..ranges import BELOW_ONE, Count
+from ..ranges import BELOW_ONE, FLAG, Count
 from ..real_array import real_array
 from .dense import ALWAYS_DENSE, matrix_bytes
 from .measure import Measure, Share
@@ -166,7 +166,8 @@ def density(
         steps: Lanczos steps per probe; the band narrows with it. None: 100.
         probes: number of probes; None: 1 for n ≥ 20,000, more below, at most 16.
         seed: of the probes.
-        exact: True: all eigenvalues by a dense decomposition (n ≤ 3000); None: up to 512 rows.
+        exact: True: all eigenvalues by a dense decomposition (n ≤ 3000); None: up to 512 rows, if the matrix fits
+            `memory_budget`.
         confidence: of the band, in [0, 1).
         memory_budget: bytes; None: 1 GiB.
         progress: called as progress(done, total, text) after every step.
@@ -193,8 +194,9 @@ def density(
     Count(0).check("seed", seed)
     sure = BELOW_ONE.check("confidence", confidence)
     check_progress(progress)
-    memory = checked_budget(memory_budget)
-    if exact or (exact is None and products.n <= ALWAYS_DENSE and matrix_bytes(products.n) <= memory):
+    room = checked_budget(memory_budget)
+    chosen = None if exact is None else FLAG.check("exact", exact)
+    if chosen or (chosen is None and products.n <= ALWAYS_DENSE and matrix_bytes(products.n) <= room):
         known = all_eigenvalues(products, memory_budget, progress)
         return Density(*known.rule(), products.n, products.n, 0, products.done, True, sure, known)
     seen = probe(products, wanted, count, seed, memory_budget=memory_budget, progress=progress)

@@ -16,7 +16,8 @@ from .. import _core
 from ..errors import BudgetError, ConvergenceWarning
 from ..operators import HessianOperator
 from ..progress import Progress, check_progress
-from ..ranges import BELOW_ONE, NON_NEGATIVE, Count
+from ..ranges import BELOW_ONE, FLAG, NON_NEGATIVE, Count
+from .dense import matrix_bytes
 from .eigenpairs import eigenpairs
 from .measure import Measure, ProbeMeasure, Share
 from .plan import checked_budget
@@ -127,8 +128,10 @@ def minimum_ratio(
     most = None if max_products is None else Count(3).check("max_products", max_products)
     Count(0).check("seed", seed)
     check_progress(progress)
-    checked_budget(memory_budget)
-    if exact or (exact is None and products.n <= min(CHEAP, products.n if most is None else most)):
+    room = checked_budget(memory_budget)
+    chosen = None if exact is None else FLAG.check("exact", exact)
+    cheap = products.n <= min(CHEAP, products.n if most is None else most) and matrix_bytes(products.n) <= room
+    if chosen or (chosen is None and cheap):
         known = all_eigenvalues(products, memory_budget, progress)
         tau = _tolerance(given, products)
         raw = float(np.mean(known.values > 0.0))
