@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 
@@ -327,3 +328,18 @@ def test_headers_that_lie(tmp_path):
         write({}, theta)
         with pytest.raises(us.errors.CheckpointError):
             us.nn.Network.load(path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_deep_copy_shares_nothing_that_training_changes(dtype):
+    layers = us.nn.Linear(4, 6), us.nn.BatchNorm(6), us.nn.Tanh(), us.nn.SpectralNorm(us.nn.Linear(6, 3))
+    net = us.nn.Network(*layers, input_shape=(4,), seed=3, dtype=dtype)
+    rng = np.random.default_rng(5)
+    X, y = rng.normal(size=(20, 4)).astype(dtype), rng.integers(0, 3, 20)
+    theta, buffers, outputs = net.theta.copy(), net.buffers.copy(), net.predict(X)
+    twin = copy.deepcopy(net)
+    assert np.array_equal(twin.predict(X), outputs)
+    us.Trainer(us.NetworkLandscape(twin, us.nn.CrossEntropy(), X, y), us.optim.SGD(lr=0.1), batch_size=5).fit(steps=6)
+    assert not np.array_equal(twin.theta, theta) and not np.array_equal(twin.buffers, buffers)
+    assert np.array_equal(net.theta, theta) and np.array_equal(net.buffers, buffers)
+    assert np.array_equal(net.predict(X), outputs)

@@ -254,6 +254,16 @@ class Network:
             raise CheckpointError(f"the network file is damaged: {error}") from error
         return net
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        """A network of the same layers with parameters, running statistics and workspace of its own."""
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(self.__dict__)
+        twin._core = _built(self._wiring, self.input_shape, self.dtype.name)
+        twin.blocks, twin.buffer_blocks = list(self.blocks), list(self.buffer_blocks)
+        twin._theta, twin._buffers = self._theta.copy(), self._buffers.copy()
+        return twin
+
     def __repr__(self) -> str:
         inner = ", ".join(repr(layer) for layer in self.layers)
         shape = f"input_shape={self.input_shape}, seed={self.seed}, dtype={self.dtype.name!r}"
