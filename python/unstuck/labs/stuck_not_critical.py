@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..number_text import number
 from ..settings import setting
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def _norms(axes: Axes, row: dict[str, Any]) -> None:
     axes.semilogy(steps, np.maximum(row["norms"], 1e-16), color="#2563eb", lw=0.8, label="of the batch")
     late = steps[-1] + np.array([0.0, 0.35]) * len(steps)
     axes.plot(late, [max(row["gradient"], 1e-16)] * 2, color="#be123c", ls="--", lw=2, label="of all data, at the end")
-    text = f"{row['verdict']}, λ·η/2 = {row['edge']:.2g}, lowest curvature {row['lowest']:.2g}"
+    text = f"{row['verdict']}, λ·η/2 = {row['edge']:.2g}, lowest curvature {number(row['lowest'], 2)}"
     axes.set_title(text, fontsize=9.5, color="#667085")
     axes.set_xlabel("update")
-    axes.legend(fontsize=8, loc="upper right")
+    axes.legend(fontsize=8, loc="best", framealpha=1.0)
