@@ -9,6 +9,7 @@ that is steep changes on the way, that decides how soon the minimum is reached.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,9 +139,7 @@ def figure(results: dict[str, Any]) -> Figure:
 
     canvas = Figure(figsize=(15, 4.6), layout="constrained")
     left, middle, right = canvas.subplots(1, 3)
-    colours = dict(
-        zip(results["crescent"], ON_WHITE, strict=False)
-    )  # as their paths on the right; fewer rules where two coincide
+    colours = dict(zip(results["crescent"], cycle(ON_WHITE), strict=False))  # as their paths on the right
     for name, row in results["profile"].items():
         base = row["before"]
         left.semilogy(row["x"], np.asarray(row["rate"]) / base, color=colours[name], label=name, lw=1.6)
