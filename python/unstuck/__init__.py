@@ -28,7 +28,7 @@ from .threads import threads
 from .train import Trainer
 
 if TYPE_CHECKING:
-    from . import labs, plot, report
+    from . import doctor, labs, plot, report
     from .doctor import Cause, Diagnosis, Outcome, diagnose, unstick
 
 _startup.unwatch()
@@ -46,6 +46,7 @@ __all__ = [
     "HessianOperator",
     "Landscape",
     "NetworkLandscape",
+    "Outcome",
     "Path",
     "Standardiser",
     "Trainer",
@@ -53,9 +54,8 @@ __all__ = [
     "classify",
     "curvature",
     "data",
-    "Outcome",
     "diagnose",
-    "unstick",
+    "doctor",
     "errors",
     "escape",
     "find_critical",
@@ -68,6 +68,7 @@ __all__ = [
     "report",
     "schedules",
     "threads",
+    "unstick",
     "verify",
 ]
 

@@ -25,7 +25,7 @@ def check_target(path: str | os.PathLike[str], endings: Sequence[str], name: str
     goal = as_path(path, name)
     shown = plain(goal.name, 80)
     if goal.suffix.lower() not in endings:
-        listed = f"{', '.join(endings[:-1])} or {endings[-1]}"
+        listed = " or ".join(filter(None, [", ".join(endings[:-1]), endings[-1]]))
         raise ArgumentError(f"`{name}` must end in {listed}, got '{shown}'")
     try:
         folder = goal.parent.is_dir() and os.access(goal.parent, os.W_OK)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .combined_step import MOST, combine
 from .critical import CriticalPoint, Verdict
@@ -69,7 +69,7 @@ class Escape:
         )
 
 
-def escape(land: Landscape, theta: Array, cp: CriticalPoint) -> Escape:
+def escape(land: Landscape, theta: ArrayLike, cp: CriticalPoint) -> Escape:
     """Leave a saddle, or any point with negative curvature, along `cp.direction`.
 
     The model along the unit direction v is slope·t + ½ρt² + (M/6)t³ + (Q/24)t⁴ with ρ = vᵀHv and the third and

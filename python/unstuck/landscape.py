@@ -16,6 +16,7 @@ from .errors import ArgumentError, ArgumentTypeError, NonFiniteError, OperatorEr
 from .operators import HessianOperator
 from .ranges import Range
 from .real_array import plain, real_array
+from .what_came import what_came
 
 Array = NDArray[Any]
 Block = tuple[str, slice, tuple[int, ...]]
@@ -67,9 +68,15 @@ def check_landscape(land: Any, name: str = "land", expected: str = "a Landscape"
     lacking = [name for name in _MEMBERS if not hasattr(land, name)]
     if isinstance(land, type) or lacking:
         what = f" without {', '.join(lacking)}" if len(lacking) < len(_MEMBERS) else ""
-        raise ArgumentTypeError(f"`{name}` must be {expected}, got {type(land).__name__}{what}")
+        raise ArgumentTypeError(f"`{name}` must be {expected}, got {what_came(land)}{what}{_cure(land)}")
     checked: Landscape = land
     return checked
+
+
+def _cure(land: Any) -> str:
+    if hasattr(land, "input_shape") and not isinstance(land, type):  # a network
+        return "; make a landscape of it: us.NetworkLandscape(net, loss, X, y)"
+    return "; the spectrum of a matrix is read by us.curvature" if isinstance(land, np.ndarray) else ""
 
 
 def check_theta(theta: Any, n: int, dtype: np.dtype[Any], name: str = "theta") -> Array:

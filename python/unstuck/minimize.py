@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .critical.gate import norm_of
 from .critical.probes import finite_theta
@@ -17,6 +17,7 @@ from .number_text import apart
 from .progress import check_progress
 from .ranges import Count
 from .schedules.telling import require_told, tell
+from .what_came import what_came
 
 Array = NDArray[Any]
 
@@ -55,7 +56,7 @@ class Path:
 def minimize(
     land: Landscape,
     opt: _Optimizer,
-    theta0: Array,
+    theta0: ArrayLike | None,
     steps: int,
     record_path: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -90,7 +91,7 @@ def minimize(
     steps = int(steps)
     check_progress(progress)
     if isinstance(opt, type) or not all(hasattr(opt, name) for name in ("copy", "init", "step")):
-        raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {type(opt).__name__}")
+        raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {what_came(opt)}")
     require_told(opt, accuracy=False)
     theta = finite_theta(land, theta0)
     _check_budget(steps, theta.nbytes if record_path else 0, Count(1).check("memory_budget", memory_budget))

@@ -17,6 +17,7 @@ from .nn.losses import Loss
 from .nn.network import Network
 from .operators import HessianOperator
 from .real_array import plain, real_array
+from .what_came import what_came
 
 if TYPE_CHECKING:
     from .optim.base import Optimizer
@@ -81,9 +82,12 @@ class NetworkLandscape:
         spectral_penalty: float = 0.0,
     ) -> None:
         if not isinstance(net, Network):
-            raise ArgumentTypeError(f"`net` must be an unstuck.nn.Network, got {type(net).__name__}")
+            raise ArgumentTypeError(f"`net` must be an unstuck.nn.Network, got {what_came(net)}")
         if not isinstance(loss, Loss) or not loss.kind:
-            raise ArgumentTypeError(f"`loss` must be a loss of unstuck.nn, e.g. CrossEntropy(), got {loss!r}")
+            shown = repr(loss) if isinstance(loss, str) else what_came(loss)
+            raise ArgumentTypeError(
+                f"`loss`, the second argument, must be a loss of unstuck.nn, e.g. CrossEntropy(), got {shown}"
+            )
         if mode not in ("eval", "train"):
             raise ArgumentError(f'`mode` must be "eval" or "train", got {mode!r}')
         if isinstance(memory_budget, bool) or not isinstance(memory_budget, (int, np.integer)) or memory_budget <= 0:
@@ -308,6 +312,14 @@ def _samples(X: Any, net: Network) -> Array:
     return rows
 
 
+def _label_cure(y: Array) -> str:
+    """How labels in another common form become integers (N,)."""
+    if y.ndim == 2 and y.shape[1] > 1:
+        return "; of one-hot rows take y.argmax(axis=1)"
+    steps = (".ravel()" if y.ndim == 2 else "") + (".astype(int)" if y.dtype.kind not in "iu" else "")
+    return f"; take y{steps}" if y.ndim <= 2 and np.isfinite(y).all() and (y == np.floor(y)).all() else ""
+
+
 def _targets(y: Any, loss: Loss, net: Network, rows: int) -> Array:
     try:
         targets = real_array(y, "y")
@@ -319,7 +331,7 @@ def _targets(y: Any, loss: Loss, net: Network, rows: int) -> Array:
         if targets.dtype.kind not in "iu" or targets.ndim != 1:
             raise ArgumentTypeError(
                 f"`y` must be integer labels of shape ({rows},) for CrossEntropy, "
-                f"got {targets.dtype} of shape {targets.shape}"
+                f"got {targets.dtype} of shape {targets.shape}{_label_cure(targets)}"
             )
         _require_int64(targets, "y")
         labels = np.array(targets, dtype=np.int64)

@@ -10,7 +10,7 @@ same bits for any number of threads.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,9 +56,9 @@ class Cache:
     mean: Array
     variance: Array | None
     inverse_deviation: Array
-    x: Array | None
+    x: Array | None = field(repr=False)
     gamma: Array | None
-    y: Array | None
+    y: Array | None = field(repr=False)
     extents: Extents
     parameter_shape: tuple[int, ...]
     groups: int  # per sample; 0: batch normalisation
@@ -407,3 +407,7 @@ def _rows_backward(d_y: Any, cache: Cache, out: Array | None) -> Gradients:
         d_beta,
     )
     return Gradients(d_x, d_gamma.reshape(cache.parameter_shape), d_beta.reshape(cache.parameter_shape))
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__all__", "__doc__"])

@@ -24,7 +24,8 @@ def real_array(value: Any, name: str) -> Array:
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentTypeError(f"`{name}` must be an array of real numbers: {error}") from None
     if array.dtype.kind not in "fiub":
-        raise ArgumentTypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}")
+        cure = "; convert it first, as by .astype(float)" if array.dtype == object else ""
+        raise ArgumentTypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}{cure}")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ArgumentError(f"`{name}` has masked entries; fill them or leave their rows out")
     return array

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .critical import Verdict, classify
 from .critical.gate import norm_of, radius_at
@@ -63,7 +63,7 @@ class Critical:
 
 def find_critical(
     land: Landscape,
-    theta: Array | None = None,
+    theta: ArrayLike | None = None,
     method: str = "newton",
     *,
     tolerance: float | None = None,

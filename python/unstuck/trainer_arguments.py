@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .errors import ArgumentError, ArgumentTypeError
 from .landscape import Landscape, check_theta
 from .ranges import Range
+from .what_came import what_came
 
 Array = NDArray[Any]
 
@@ -17,7 +18,7 @@ Array = NDArray[Any]
 def check_optimizer(opt: Any) -> None:
     """Refuses what is no optimizer, the class of one included."""
     if isinstance(opt, type) or not all(hasattr(opt, name) for name in ("step", "rate", "init", "copy")):
-        raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {type(opt).__name__}")
+        raise ArgumentTypeError(f"`opt` must be an optimizer of unstuck.optim, got {what_came(opt)}")
 
 
 def start_of(land: Landscape, theta: Any) -> tuple[Array, Array]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ArgumentError, ArgumentTypeError
+from .what_came import what_came
 
 Array = NDArray[Any]
 
@@ -27,7 +28,8 @@ class Validation:
 
     def __init__(self, land: Any, data: Any) -> None:
         if not isinstance(data, (tuple, list)) or len(data) != 2:
-            raise ArgumentTypeError(f"`validation` must be a pair (X, y), got {type(data).__name__}")
+            came = f"{len(data)} item(s)" if isinstance(data, (tuple, list)) else what_came(data)
+            raise ArgumentTypeError(f"`validation` must be a pair (X, y), got {came}")
         if not hasattr(land, "with_data"):
             raise ArgumentError(f"`validation` needs a landscape of a network, got {type(land).__name__}")
         self.land = land.with_data(*data)

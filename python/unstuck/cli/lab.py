@@ -1,10 +1,11 @@
-"""Run a lab: an experiment that shows what the lecture claims, with a figure and a claim that can fail.
+"""Run a lab: an experiment with a figure and a claim that can fail.
 
 Exit codes: 0 the claim holds, 1 it does not, 2 usage or bad input, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields, make_dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..labs import NAMES, Lab, load
 from ..labs.frame import ENDINGS
 from ..nearest_name import cure
 from ..progress import bar
+from ..report.text import wrap
 from ..settings import setting
 from .output import Output
 
@@ -47,11 +49,14 @@ def group() -> Any:
 
 
 def list_labs(out: Output) -> int:
-    """Print name, statements of the lecture and title of every lab."""
+    """Print name and title of every lab; in JSON also the statements of the lecture that it shows."""
     labs = [load(name) for name in NAMES]
     width = max(map(len, NAMES))
-    shown = max(len("/".join(lab.lecture)) for lab in labs)
-    lines = [f"{lab.name:<{width}}  {'/'.join(lab.lecture):<{shown}}  {lab.title}" for lab in labs]
+    room = out.width - width - 2 if sys.stdout.isatty() else 200  # elsewhere one line each
+    lines = []
+    for lab in labs:
+        first, *rest = wrap(lab.title, room)
+        lines += [f"{lab.name:<{width}}  {first}", *(" " * (width + 2) + line for line in rest)]
     out.result(
         "\n".join(lines),
         {"labs": [{"name": lab.name, "lecture": lab.lecture, "title": lab.title} for lab in labs]},

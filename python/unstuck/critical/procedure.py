@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..curvature.plan import checked_budget
 from ..curvature.symmetries import MIXTURES, Symmetries
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 def classify(
     land: Landscape,
-    theta: Array | None = None,
+    theta: ArrayLike | None = None,
     tolerance: float | None = None,
     confidence: float = 1 - 1e-6,
     max_products: int | None = None,

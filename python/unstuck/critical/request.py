@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ArgumentTypeError
 from ..landscape import Landscape
+from ..what_came import what_came
 from . import dense, lanczos, probes
 from .quotient import require_layers
 
@@ -50,7 +51,7 @@ def checked(
     """
     for name in ("n", "dtype", "loss", "gradient", "hessian"):
         if not hasattr(land, name):
-            raise ArgumentTypeError(f"`land` must be a landscape, got {type(land).__name__} without `{name}`")
+            raise ArgumentTypeError(f"`land` must be a landscape, got {what_came(land)} without `{name}`")
     for name, value in (("tolerance", tolerance), ("confidence", confidence)):
         number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
         if not number and not (name == "tolerance" and value is None):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import operator as python_operator
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, ArgumentTypeError, ConvergenceWarning, NonFiniteError
+from ..number_text import number
 from ..operators import as_operator
 from ..progress import check_progress
 from ..ranges import NON_NEGATIVE, Count
@@ -48,9 +49,9 @@ class Eigenpairs:
     """
 
     values: Array
-    vectors: Array
+    vectors: Array = field(repr=False)
     residuals: Array
-    intervals: Array
+    intervals: Array = field(repr=False)
     multiplicities: Array
     products: int
     complete: bool | None
@@ -58,7 +59,16 @@ class Eigenpairs:
     converged: bool
     further_products: int | None
     plan: Plan
-    certificate: dict[str, Any] | None
+    certificate: dict[str, Any] | None = field(repr=False)
+
+    def __str__(self) -> str:
+        shown = ", ".join(number(value) for value in self.values[:5]) + (", …" if self.values.size > 5 else "")
+        sure = {True: "none missing", False: "at least one missing", None: "not settled whether any is missing"}
+        state = "" if self.converged else "not converged, "
+        return (
+            f"{self.values.size} eigenvalue(s): {shown}; {state}residuals up to {number(self.residuals.max(), 2)}, "
+            f"{sure[self.complete]}, {self.products} products"
+        )
 
 
 def eigenpairs(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,8 @@ class SplitTest:
     upper: float
     p_value: float
     confidence: float
-    direction: Array
-    held_out: Array
+    direction: Array = field(repr=False)
+    held_out: Array = field(repr=False)
     groups: int
     products: int
 
@@ -174,7 +174,7 @@ class BootstrapEnds:
     lambda_max: float
     lambda_min_interval: Share
     lambda_max_interval: Share
-    resamples: Array
+    resamples: Array = field(repr=False)
     confidence: float
     products: int
 

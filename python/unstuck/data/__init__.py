@@ -7,3 +7,7 @@ from .optical_digits import ATTRIBUTION, digits
 from .table import Table, load, split
 
 __all__ = ["ATTRIBUTION", "Limits", "Table", "digits", "load", "split"]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__all__", "__doc__"])

@@ -173,3 +173,7 @@ def _blame(work: Examination) -> Blame | None:
         return None
     found = work.measure("blame", blame, work.subject.curved.hessian(work.place), point.direction, land.blocks)
     return found if found is None or np.isfinite(found.value) else None
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__all__", "__doc__"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,15 @@ class Diagnosis:
     """
 
     findings: tuple[Finding, ...]
-    measured: Evidence
-    point: CriticalPoint | None
-    theta: Array
-    costs: tuple[tuple[str, float], ...]
-    notes: tuple[str, ...]
-    history: tuple[Any, Any, list[tuple[float, str]]] | None = None
-    blame: Blame | None = None
-    work: Tally | None = None
-    beyond: Array | None = None
+    measured: Evidence = field(repr=False)
+    point: CriticalPoint | None = field(repr=False)
+    theta: Array = field(repr=False)
+    costs: tuple[tuple[str, float], ...] = field(repr=False)
+    notes: tuple[str, ...] = field(repr=False)
+    history: tuple[Any, Any, list[tuple[float, str]]] | None = field(default=None, repr=False)
+    blame: Blame | None = field(default=None, repr=False)
+    work: Tally | None = field(default=None, repr=False)
+    beyond: Array | None = field(default=None, repr=False)
 
     @property
     def cause(self) -> Cause:

@@ -38,10 +38,13 @@ def remedies_for(cause: Cause, evidence: Evidence) -> list[Remedy]:
 
 def _saddle(e: Evidence) -> list[tuple[str, str]]:
     gain = _from(e.escape)
+    leave = "e = us.escape(run.land, d.theta, d.point); run.move_to(e.theta)"
+    if not e.has_run:
+        leave = "us.escape(land, theta, d.point).theta"
     return [
         (
             "escape",
-            f"Leave along the direction: e = us.escape(run.land, d.theta, d.point); run.move_to(e.theta){gain}.",
+            f"Leave along the direction: {leave}{gain}.",
         ),
         ("break the symmetry", "Start from random weights, each unit different, instead of equal or zero ones."),
     ]

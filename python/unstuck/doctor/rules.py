@@ -61,7 +61,7 @@ def judge(evidence: Evidence, rules: Sequence[Rule] | None = None) -> list[Findi
         # who accuses a run that falls, or rests low, has shown a crawl, a flaw or what evaluation does not see
         found = [replace(f, confidence=0.4 * f.confidence) if f.cause.healthy else f for f in found]
     best = max((finding.confidence for finding in found), default=0.0)
-    found.append(Finding(Cause.UNDECIDED, max(1.0 - best, 0.01), _open_question(evidence)))
+    found.append(Finding(Cause.UNDECIDED, max(round(1.0 - best, 6), 0.01), _open_question(evidence)))
     return sorted(found, key=lambda finding: -finding.confidence)
 
 

@@ -6,3 +6,7 @@ from .frame import Lab, LabRun, load, run
 from .registry import NAMES
 
 __all__ = ["NAMES", "Lab", "LabRun", "load", "run"]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__all__", "__doc__"])

@@ -34,7 +34,8 @@ START = np.array([-100.0, 1.0])
 QUIET, BURST = 1e-3, 0.1  # |y| below which the valley's floor is reached, and above which the walk has burst
 PLAIN, SUM, DECAY = "mean", "sum", "mean, decay 1/√t"
 WARM, BOTH = "mean, warm-up", "mean, warm-up and decay"
-COLOURS = {PLAIN: "#c2410c", SUM: "#667085", DECAY: "#2563eb", WARM: "#15803d", BOTH: "#7c3aed"}
+# the hues of the paths beside them (plot.ON_WHITE) where there is one
+COLOURS = {PLAIN: "#ea580c", SUM: "#667085", DECAY: "#2563eb", WARM: "#a16207", BOTH: "#db2777"}
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def figure(results: dict[str, Any]) -> Figure:
     middle.set_xlabel("update")
     middle.set_ylabel("|y|, distance across the valley")
     middle.set_title("The burst")
-    middle.legend(fontsize=8, loc="lower right")
+    canvas.legend(*middle.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     right.axhline(2.0, color="black", ls=":", lw=1.2)
     right.annotate("unstable above 2", (1, 2.2), color="#667085")
     right.set_xlabel("update")

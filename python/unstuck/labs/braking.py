@@ -9,6 +9,7 @@ that is steep changes on the way, that decides how soon the minimum is reached.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,24 +135,27 @@ def figure(results: dict[str, Any]) -> Figure:
     """Rates along the profile, places over time, and paths on the crescent."""
     from matplotlib.figure import Figure
 
+    from ..plot import ON_WHITE
+
     canvas = Figure(figsize=(15, 4.6), layout="constrained")
     left, middle, right = canvas.subplots(1, 3)
+    colours = dict(zip(results["crescent"], cycle(ON_WHITE), strict=False))  # as their paths on the right
     for name, row in results["profile"].items():
         base = row["before"]
-        left.semilogy(row["x"], np.asarray(row["rate"]) / base, label=name, lw=1.6)
+        left.semilogy(row["x"], np.asarray(row["rate"]) / base, color=colours[name], label=name, lw=1.6)
     left.axvspan(BEGIN, END, color="#e3e7ee", lw=0)
     left.annotate("steep", (0.5 * (BEGIN + END), 1.1), ha="center", color="#667085")
     left.set_xlabel("x")
     left.set_ylabel("rate η/σ, as a share of that on the first flat part")
     left.set_title("Braking, and speeding up again")
-    left.legend(fontsize=8, loc="lower right")
     for name, row in results["profile"].items():
-        middle.plot(np.linspace(0, row["updates"], len(row["x"])), row["x"], label=name, lw=1.6)
+        middle.plot(np.linspace(0, row["updates"], len(row["x"])), row["x"], color=colours[name], lw=1.6)
     middle.axhspan(BEGIN, END, color="#e3e7ee", lw=0)
     middle.set_xlabel("update")
     middle.set_ylabel("x")
     middle.set_title("Where they are")
     _bent(right, results)
+    canvas.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     return canvas
 
 

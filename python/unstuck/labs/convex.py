@@ -149,10 +149,12 @@ def _contours(axes: Axes, results: dict[str, Any]) -> None:
 
 
 def _distances(axes: Axes, results: dict[str, Any]) -> None:
+    from ..plot import ON_WHITE
+
     for i, row in enumerate(results["fixed"]):
         label = "fixed rates" if i == 0 else None
         axes.loglog(row["updates"], row["distances"], color="#98a2b3", lw=1.0, label=label)
-    for (name, row), colour in zip(results["adaptive"].items(), ("#f472b6", "#65a30d", "#0891b2"), strict=True):
+    for (name, row), colour in zip(results["adaptive"].items(), ON_WHITE[2:], strict=True):
         axes.loglog(row["updates"], np.maximum(row["distances"], 1e-9), color=colour, lw=1.8, label=name)
     axes.axhline(RADIUS, color="#667085", ls=":", lw=1.2)
     axes.annotate("arrived", (1, RADIUS), va="bottom", color="#667085")

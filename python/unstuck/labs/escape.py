@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..network_landscape import NetworkLandscape
+from ..number_text import number
 from ..settings import setting
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ def figure(results: dict[str, Any]) -> Figure:
     right.plot(line["t"], line["model"], "--", color="#c2410c", lw=1.6, label="quadratic model")
     low, high = min(line["true"]), max(line["true"])
     right.set_ylim(low - 0.6 * (high - low) - 1e-12, high + 0.1 * (high - low) + 1e-12)
-    right.set_xlabel(f"along the way out, curvature {line['curvature']:.3g}")
+    right.set_xlabel(f"along the way out, curvature {number(line['curvature'], 3)}")
     right.set_ylabel("loss")
     way = results["runs"][CURVATURE][0]
     right.plot(way["step"], results["loss"] - way["actual"], "o", color="#2563eb", label="the step taken")

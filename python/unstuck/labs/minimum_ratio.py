@@ -161,7 +161,7 @@ def _stacked(axes: Axes, results: dict[str, Any]) -> None:
     axes.set_xlabel("networks, from the highest loss to the lowest")
     axes.set_ylabel("share of eigenvalues")
     axes.set_title(f"Three bins, τ = {results['relative']:g}·max|λ|")
-    axes.legend(fontsize=8, loc="lower left")
+    axes.legend(fontsize=8, loc="center right")
 
 
 def _signs(axes: Axes, results: dict[str, Any]) -> None:

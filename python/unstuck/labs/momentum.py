@@ -193,9 +193,12 @@ def _paths(axes: Axes, land: Any, paths: list[Array], extent: tuple[float, float
 
 
 def _leaving_plot(axes: Axes, results: dict[str, Any]) -> None:
+    from ..plot import ON_WHITE
+
     patience = results["patience"]
-    for momentum, row in zip(results["momenta"], median_steps(results), strict=True):
-        axes.plot(results["batches"], np.minimum(row, patience), "o-", label=f"momentum {momentum:g}")
+    for i, (momentum, row) in enumerate(zip(results["momenta"], median_steps(results), strict=True)):
+        colour = ON_WHITE[i % len(ON_WHITE)]
+        axes.plot(results["batches"], np.minimum(row, patience), "o-", color=colour, label=f"momentum {momentum:g}")
     axes.axhline(patience, color="#667085", ls=":", lw=1.2)
     axes.annotate("stuck", (results["batches"][0], patience), va="bottom", color="#667085")
     axes.set_xscale("log", base=2)

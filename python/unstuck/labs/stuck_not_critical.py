@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..number_text import number
 from ..settings import setting
 
 if TYPE_CHECKING:
@@ -203,7 +204,8 @@ def figure(results: dict[str, Any]) -> Figure:
         _norms(axes[1, i], row)
     axes[0, 0].set_ylabel("loss")
     axes[1, 0].set_ylabel("gradient norm")
-    handles, labels = axes[0, -1].get_legend_handles_labels()
+    shown = [panel.get_legend_handles_labels() for panel in axes[:, -1]]
+    handles, labels = shown[0][0] + shown[1][0], shown[0][1] + shown[1][1]
     canvas.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return canvas
 
@@ -228,10 +230,16 @@ def _losses(axes: Axes, kind: str, row: dict[str, Any], further: int) -> None:
 
 def _norms(axes: Axes, row: dict[str, Any]) -> None:
     steps = np.asarray(row["steps"])
-    axes.semilogy(steps, np.maximum(row["norms"], 1e-16), color="#2563eb", lw=0.8, label="of the batch")
+    axes.semilogy(steps, np.maximum(row["norms"], 1e-16), color="#2563eb", lw=0.8, label="gradient of the batch")
     late = steps[-1] + np.array([0.0, 0.35]) * len(steps)
-    axes.plot(late, [max(row["gradient"], 1e-16)] * 2, color="#be123c", ls="--", lw=2, label="of all data, at the end")
-    text = f"{row['verdict']}, λ·η/2 = {row['edge']:.2g}, lowest curvature {row['lowest']:.2g}"
+    axes.plot(
+        late,
+        [max(row["gradient"], 1e-16)] * 2,
+        color="#be123c",
+        ls="--",
+        lw=2,
+        label="gradient of all data, at the end",
+    )
+    text = f"{row['verdict']}, λ·η/2 = {row['edge']:.2g}, lowest curvature {number(row['lowest'], 2)}"
     axes.set_title(text, fontsize=9.5, color="#667085")
     axes.set_xlabel("update")
-    axes.legend(fontsize=8, loc="upper right")

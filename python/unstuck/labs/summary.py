@@ -135,17 +135,19 @@ def figure(results: dict[str, Any]) -> Figure:
     """Paths on the surface, distance over time, and the table of all combinations."""
     from matplotlib.figure import Figure
 
+    from ..plot import ON_WHITE
+
     canvas = Figure(figsize=(15, 4.8), layout="constrained")
     left, middle, right = canvas.subplots(1, 3)
     _paths(left, results)
-    for name, row in results["stages"].items():
+    for (name, row), colour in zip(results["stages"].items(), ON_WHITE, strict=True):
         updates = np.linspace(0, results["steps"], len(row["distances"]))
-        middle.semilogy(updates, row["distances"], label=name, lw=1.3)
+        middle.semilogy(updates, row["distances"], color=colour, label=name, lw=1.3)
     middle.axhline(RADIUS, color="#667085", ls=":", lw=1.2)
     middle.set_xlabel("update")
     middle.set_ylabel("distance from the minimum")
     middle.set_title("One ingredient at a time")
-    middle.legend(fontsize=8, loc="lower left")
+    canvas.legend(*middle.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     _table(right, results)
     return canvas
 

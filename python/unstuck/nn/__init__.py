@@ -59,3 +59,7 @@ __all__ = [
     "init",
     "recompute_statistics",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__all__", "__doc__"])

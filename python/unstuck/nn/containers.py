@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import ArgumentError, ArgumentTypeError
+from ..what_came import what_came
 from .layer import Layer, Shape, size
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def _checked(layers: tuple[Any, ...], kind: str) -> tuple[Layer, ...]:
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
-            raise ArgumentTypeError(f"layer {i} of {kind} must be a layer of unstuck.nn, got {type(layer).__name__}")
+            raise ArgumentTypeError(f"layer {i} of {kind} must be a layer of unstuck.nn, got {what_came(layer)}")
     if not layers:
         raise ArgumentError(f"{kind} needs at least one layer")
     return layers

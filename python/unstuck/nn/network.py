@@ -17,6 +17,7 @@ from ..atomic_file import as_path, write_atomically
 from ..errors import ArgumentError, ArgumentTypeError, CheckpointError
 from ..landscape import Block, check_theta
 from ..real_array import plain, real_array
+from ..what_came import what_came
 from .init import Initialiser, as_initialiser
 from .kinds import describe, restore
 from .layer import Layer
@@ -60,9 +61,7 @@ class Network:
         dtype: Any = "float32",
         init: Initialiser | str = "torch",
     ) -> None:
-        for i, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                raise ArgumentTypeError(f"layer {i} must be a layer of unstuck.nn, got {type(layer).__name__}")
+        _check_layers(layers)
         name = _dtype_name(dtype)
         self.layers = layers
         self.input_shape = _shape(input_shape)
@@ -273,6 +272,13 @@ class Network:
 def _built(wiring: Wiring, input_shape: tuple[int, ...], dtype: str) -> Any:
     """The core's network, without parameters."""
     return getattr(_core, _CORES[dtype])(wiring.specs(), math.prod(input_shape))
+
+
+def _check_layers(layers: tuple[Any, ...]) -> None:
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            cure = "; hand the layers over one by one, Network(*layers, …)" if isinstance(layer, (list, tuple)) else ""
+            raise ArgumentTypeError(f"layer {i} must be a layer of unstuck.nn, got {what_came(layer)}{cure}")
 
 
 def _dtype_name(dtype: Any) -> str:

@@ -14,3 +14,7 @@ from .step_report import StepReport
 
 __all__ = ["RULES", "Optimizer", "StepReport", "exclude_vectors", "from_state", "load", "save"]
 __all__ += momentum.__all__ + square.__all__ + adam.__all__ + layerwise.__all__ + composed.__all__
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__all__", "__doc__"])

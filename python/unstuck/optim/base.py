@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypedDict, TypeVar
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from ..landscape import Block
+from ..nearest_name import cure
 from ..ranges import NON_NEGATIVE, Choice, Count, Limit
 from ..schedules import Schedule, from_description
 from . import per_block, storage
@@ -74,7 +76,11 @@ class Optimizer:
     def __init__(self, lr: Rate, options: Options, **hyper: Any) -> None:
         unknown = set(options) - set(Options.__annotations__)
         if unknown:
-            raise ArgumentTypeError(f"`{min(unknown)}` is no argument of {type(self).__name__}")
+            named = [name for name in inspect.signature(type(self)).parameters if name != "options"]
+            names = [*named, *Options.__annotations__]
+            raise ArgumentTypeError(
+                f"`{min(unknown)}` is no argument of {type(self).__name__}; {cure(min(unknown), names)}"
+            )
         self.lr = lr
         self._hyper = Hyper(self.limits, hyper)
         self.format: str | None = storage.checked_format(options.get("state"), self.rule)

@@ -23,6 +23,7 @@ Extent = tuple[float, float, float, float]
 PATH, PATH_END = "path-line-", "path-end-"  # a path's line and last point are called this and a number
 FINEST = 10_000  # loss evaluations per side
 _COLOURS = ("#f97316", "#facc15", "#f472b6", "#a3e635", "#22d3ee")
+ON_WHITE = ("#ea580c", "#a16207", "#db2777", "#4d7c0f", "#0891b2")  # the same hues for curves of the paths elsewhere
 
 
 def surface(

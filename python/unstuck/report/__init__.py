@@ -153,3 +153,7 @@ def build(
     groups = tuple(facts), tuple(remedies), tuple(details)
     charts_and_data = tuple(figures), jsonable(data)
     return Report(str(title), str(sentence), status, *groups, *charts_and_data, tuple(answers), str(note))
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__all__", "__doc__"])

@@ -40,3 +40,7 @@ __all__ = [
     "warmup_stable_decay",
     "warmup_until",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__all__", "__doc__"])
