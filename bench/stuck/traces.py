@@ -176,6 +176,7 @@ class Recorder:
         self.looks.append(Look(np.nan if failed else loss, accuracy, lr, kernels, tuple(layers), validation))
         self._seen = run.t
 
+    @np.errstate(over="ignore")  # of a run that explodes
     def _kernels(self, run: us.Trainer, gradient: np.ndarray) -> tuple[Kernel, ...]:
         kernels, now = [], []
         for name, where, _ in run.land.blocks:
@@ -184,7 +185,7 @@ class Recorder:
             W, g = run.theta[where].astype(np.float64), gradient[where].astype(np.float64)
             before = self._last[len(now)] if self._last else np.full_like(W, np.nan)
             now.append(W)
-            low, high = np.nanpercentile(g, [5, 95])
+            low, high = (np.nan, np.nan) if np.isnan(g).all() else np.nanpercentile(g, [5, 95])
             kernels.append(
                 Kernel(
                     float(np.linalg.norm(g)), float(np.abs(g).mean()), float(high - low), float(np.mean(g == 0.0)),
