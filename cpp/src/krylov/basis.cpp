@@ -4,9 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <new>
 #include <type_traits>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "unstuck/error.hpp"
 #include "unstuck/krylov/vectors.hpp"
@@ -89,6 +94,25 @@ double squares(const double *w, std::int64_t rows) {
   return sum;
 }
 
+// Room for a chunk, in pages of 2 MiB where it fills some: a panel is one page of 4 KiB of each
+// vector, so that looking up addresses would take as long as the sums.
+void *chunk_of(std::size_t bytes) {
+  std::size_t alignment = kCacheLine;
+#ifdef __linux__
+  constexpr std::size_t huge = std::size_t{1} << 21;
+  if (bytes >= huge)
+    alignment = huge;
+#endif
+  void *room = std::aligned_alloc(alignment, (bytes + kCacheLine - 1) / kCacheLine * kCacheLine);
+  if (room == nullptr)
+    throw std::bad_alloc();
+#ifdef __linux__
+  if (alignment == huge)
+    madvise(room, bytes, MADV_HUGEPAGE); // advice only: without it the pages are small
+#endif
+  return room;
+}
+
 // Runs body(begin, rows) on the panels of [begin, end).
 template <class Body>
 void panels(std::int64_t begin, std::int64_t end, Body &&body, std::int64_t panel = kPanel) {
@@ -135,7 +159,7 @@ template <class T> void Basis<T>::append(std::span<const double> w, double facto
   if (static_cast<std::size_t>(size() / per_chunk_) == chunks_.size()) {
     const auto bytes = static_cast<std::size_t>(stride_ * per_chunk_) * sizeof(T);
     chunks_.reserve(chunks_.size() + 1);
-    chunks_.emplace_back(static_cast<T *>(::operator new(bytes, std::align_val_t{kCacheLine})));
+    chunks_.emplace_back(static_cast<T *>(chunk_of(bytes)));
   }
   T *target = slot(size());
   parallel_ranges(n_, rows_, n_, [&](std::int64_t begin, std::int64_t end) {

@@ -5,6 +5,7 @@
 // the same bits for any number of threads.
 #pragma once
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <new>
 #include <span>
@@ -66,7 +67,7 @@ private:
   std::int64_t n_, capacity_, rows_, blocks_;
   std::int64_t stride_, per_chunk_; // entries from vector to vector, vectors of a chunk
   struct Release {
-    void operator()(T *p) const { ::operator delete(p, std::align_val_t{kCacheLine}); }
+    void operator()(T *p) const { std::free(p); }
   };
   std::vector<std::unique_ptr<T, Release>>
       chunks_; // never given back: a compressed basis grows again
