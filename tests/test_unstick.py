@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import planted
 import unstuck as us
 from planted import ALL, CONTROLS, FAULTS, INSIDE, Adam, digits, quadratic, trained
+from unstuck.doctor.evidence import Fork
+from unstuck.doctor.unsticking import lower_on_average
 
 ROWS = {row.name: row for row in [*FAULTS, *CONTROLS, *INSIDE]}
 FREED = [
@@ -139,3 +143,14 @@ def test_a_healthy_run_is_watched_without_a_trace():
 def test_unstick_must_be_a_flag():
     with pytest.raises(us.errors.ArgumentTypeError, match="unstick"):
         quadratic([1.0], [1.0], us.optim.SGD(lr=0.1), 5).fit(steps=1, unstick="yes")
+
+
+def test_a_treatment_whose_spikes_undo_its_gain_does_not_help():
+    rest = (1.0,) * 25
+    calm = Fork(24, 0.01, 1.0, 0.0, 1.0, "a change", course=(1.0, *[0.01] * 24), beside=rest)
+    assert lower_on_average(calm)
+    spiky = (1.0, *[0.01] * 20, 40.0, *[0.01] * 3)  # the median is 0.01 all the same
+    assert not lower_on_average(replace(calm, course=spiky))
+    assert lower_on_average(replace(calm, course=spiky, beside=spiky))
+    assert lower_on_average(replace(calm, control=np.inf, beside=(1.0, np.inf)))  # the control broke
+    assert not lower_on_average(replace(calm, broke=True, course=(1.0, 0.5)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -263,7 +264,15 @@ def _verified(diagnosis: Diagnosis, evidence: Evidence, fork: Fork, treatment: T
     helps = benefit(evidence, fork)
     if diagnosis.cause in (Cause.STRICT_SADDLE, Cause.FLAT_SADDLE):
         helps = max(helps, sooner(evidence, fork))
-    return helps >= 1.0 and math.isfinite(fork.loss)
+    return helps >= 1.0 and math.isfinite(fork.loss) and lower_on_average(fork)
+
+
+def lower_on_average(fork: Fork) -> bool:
+    """Whether spikes, which a median does not see, leave something of the gain."""
+    if len(fork.course) < len(fork.beside) or not math.isfinite(fork.control):
+        return not fork.broke
+    later = forks.CHECKPOINTS // 2
+    return statistics.fmean(fork.course[-later:]) <= statistics.fmean(fork.beside[-later:])
 
 
 def _best(attempts: list[Attempt], evidence: Evidence) -> Attempt | None:
